@@ -1,0 +1,171 @@
+use super::*;
+use crate::{Block, DictionaryBuilder, Error, Piece, RowBuf, Span, User};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const ID: BlockId = BlockId { file: 0x1234_5678_9abc_def0_1122_3344_5566_7788, number: 7 };
+
+fn dictionary(users: &BTreeMap<String, User>) -> Dictionary {
+    let mut builder = DictionaryBuilder::new();
+    for identity in users.values().flat_map(|u| &u.identities) {
+        builder.add(identity.provider.as_bytes(), 1).unwrap();
+    }
+    builder.finish().unwrap()
+}
+
+fn build(users: &BTreeMap<String, User>, dict: &Dictionary) -> (Vec<u8>, Built) {
+    let mut builder = BlockBuilder::new();
+    let mut row = RowBuf::new();
+    for (i, user) in users.values().enumerate() {
+        builder.push(&row.encode(user).unwrap().into(), dict, i as u64 % 3).unwrap();
+    }
+    let mut out = vec![9; 64];
+    let built = builder.finish(ID, &mut out);
+    (out.split_off(64), built)
+}
+
+fn word() -> impl Strategy<Value = String> {
+    prop_oneof![
+        8 => "[a-zA-Z0-9_+=/-]{1,40}",
+        1 => "[a-z\",\\\\\n\u{7f}é€😀]{1,20}",
+        1 => "[a-z]{120,300}",
+    ]
+}
+
+fn population() -> impl Strategy<Value = BTreeMap<String, User>> {
+    let identity =
+        (prop_oneof![5 => Just("facebook".to_owned()), 3 => Just("a\"b".to_owned()), 2 => "[a-z]{1,9}"], word());
+    let user = (word(), any::<bool>(), prop::collection::btree_set(identity, 0..5));
+    prop::collection::vec(user, 0..120).prop_map(|users| {
+        let users = users.into_iter().map(|(uid, pending, ids)| {
+            let mut user = User::new(uid.clone());
+            user.status = if pending { Status::Pending } else { Status::Registered };
+            user.identities = ids.into_iter().map(|(p, u)| crate::Identity::new(p, u)).collect();
+            (uid, user)
+        });
+        users.collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn what_goes_in_comes_out(users in population()) {
+        let dict = dictionary(&users);
+        let (bytes, built) = build(&users, &dict);
+        prop_assert_eq!(bytes.len() % 64, 0);
+        let block = Block::parse(&bytes, &dict).unwrap();
+        block.verify(ID).unwrap();
+        let last = block.verify_rows(None).unwrap();
+        prop_assert_eq!(last, users.keys().next_back().map(|u| u.as_bytes()));
+        let read: Vec<User> = block.rows().map(|r| r.unwrap().to_user().unwrap()).collect();
+        prop_assert!(read.iter().eq(users.values()));
+        let mut totals = Totals::default();
+        for (i, user) in users.values().enumerate() {
+            totals.add_user(&RowBuf::new().encode(user).unwrap().into());
+            prop_assert_eq!(&block.user(i).unwrap().to_user().unwrap(), user);
+            prop_assert_eq!(&block.user_in_group(i / 16, i % 16).unwrap().to_user().unwrap(), user);
+            prop_assert_eq!(block.seq(i).unwrap(), i as u64 % 3);
+            prop_assert_eq!(block.find(user.uid.as_bytes()).unwrap().unwrap().0, i);
+            let next = format!("{}\u{1}", user.uid);
+            prop_assert_eq!(block.lower_bound(next.as_bytes()).unwrap(), i + 1);
+        }
+        prop_assert_eq!(totals, built.totals);
+        prop_assert_eq!(totals, block.totals());
+    }
+
+    #[test]
+    fn pieces_of_any_span_hold_its_rows(users in population(), a in 0usize..130, b in 0usize..130) {
+        let dict = dictionary(&users);
+        let (bytes, _) = build(&users, &dict);
+        let span = Span::new(Block::parse(&bytes, &dict).unwrap(), a.min(b)..a.max(b), Path::new("f"), 0);
+        let mut seen = 0;
+        for piece in span.pieces().unwrap() {
+            seen += match piece.unwrap() {
+                Piece::Row(row) => { prop_assert_eq!(Some(row.uid()), users.keys().nth(span.ordinals().start + seen).map(|u| u.as_bytes())); 1 }
+                Piece::Clean(clean) => {
+                    let heads = clean.ctl.as_chunks::<3>().0[..clean.entries].iter().filter(|e| e[0] & 0x7f != 0).count();
+                    prop_assert_eq!(heads, clean.users);
+                    prop_assert!(clean.text.len() >= clean.text_len + crate::PADDING);
+                    prop_assert!(clean.ctl.len() > clean.entries * 3);
+                    clean.users
+                }
+            };
+        }
+        prop_assert_eq!(seen, span.users());
+        prop_assert_eq!(span.rows().unwrap().count(), span.users());
+    }
+
+    #[test]
+    fn any_damage_is_an_error_and_never_a_panic(users in population(), at in any::<prop::sample::Index>(), bit in 0u8..8) {
+        let dict = dictionary(&users);
+        let (mut bytes, _) = build(&users, &dict);
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        let verdict = Block::parse(&bytes, &dict).and_then(|b| b.verify(ID));
+        prop_assert!(verdict.is_err(), "flip of byte {}", at);
+        // Even unverified, reading ends with values or an error.
+        if let Ok(block) = Block::parse(&bytes, &dict) {
+            let _ = block.verify_rows(None);
+            let _ = block.find(b"m");
+            for group in 0..block.groups() { for row in 0..16 { let _ = block.user_in_group(group, row).map(|u| u.identities().count()); } }
+            let span = Span::new(block, 0..block.users(), Path::new("f"), 0);
+            let _ = span.pieces().map(|p| p.collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 256..2000)) {
+        let dict = DictionaryBuilder::new().finish().unwrap();
+        prop_assert!(Block::parse(&bytes, &dict).is_err());
+        bytes[..8].copy_from_slice(&[b'H', b'C', b'B', b'K', 1, crate::CHECKSUM_ALGORITHM, 0, 4]);
+        let _ = Block::parse(&bytes, &dict).map(|b| b.rows().count());
+    }
+}
+
+#[test]
+fn a_block_elsewhere_is_damage() {
+    let users: BTreeMap<_, _> = [("a".to_owned(), User::new("a").with_identity("p", "1"))].into();
+    let dict = dictionary(&users);
+    let (bytes, _) = build(&users, &dict);
+    let block = Block::parse(&bytes, &dict).unwrap();
+    assert!(block.verify(ID).is_ok());
+    let moved = block.verify(BlockId { number: 8, ..ID }).unwrap_err();
+    assert!(moved.what.contains("misplaced"), "{moved}");
+    let Error::Damage(damage) = moved.at(Path::new("seg"), 1000) else { panic!() };
+    assert_eq!(damage.offset, 1024);
+    assert!(block.verify(BlockId { file: 1, ..ID }).is_err());
+}
+
+#[test]
+fn rows_must_ascend_and_know_their_providers() {
+    let dict = DictionaryBuilder::new().finish().unwrap();
+    let mut builder = BlockBuilder::new();
+    let mut row = RowBuf::new();
+    builder.push(&row.encode(&User::new("b")).unwrap().into(), &dict, 0).unwrap();
+    assert!(builder.push(&row.encode(&User::new("b")).unwrap().into(), &dict, 0).is_err());
+    assert!(builder.push(&row.encode(&User::new("a")).unwrap().into(), &dict, 0).is_err());
+    let unknown = User::new("c").with_identity("p", "1");
+    assert!(builder.push(&row.encode(&unknown).unwrap().into(), &dict, 0).is_err());
+}
+
+#[test]
+fn every_seq_width_reads_back() {
+    let dict = DictionaryBuilder::new().finish().unwrap();
+    for top in [0, 1, 0xff, 0x100, 0xffff, 0x1_0000, 0xffff_ffff, 0x1_0000_0000, u64::MAX - 5] {
+        let mut builder = BlockBuilder::new();
+        let mut row = RowBuf::new();
+        let seqs = [5, 5 + top, 5 + top / 2];
+        for (i, seq) in seqs.iter().enumerate() {
+            builder.push(&row.encode(&User::new(format!("u{i}"))).unwrap().into(), &dict, *seq).unwrap();
+        }
+        let mut out = Vec::new();
+        builder.finish(ID, &mut out);
+        let block = Block::parse(&out, &dict).unwrap();
+        block.verify(ID).unwrap();
+        assert_eq!([0, 1, 2].map(|i| block.seq(i).unwrap()), seqs, "{top}");
+        assert!(block.seq(3).is_err());
+    }
+}

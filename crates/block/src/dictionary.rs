@@ -1,0 +1,172 @@
+//! The provider dictionary of a segment: small numbers for provider names, the frequent ones first.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::error::{Fault, LimitError};
+use crate::limits::{PROVIDER_MAX, PROVIDERS_MAX};
+use crate::text::{csv_len, json_len};
+
+/// Provider names by id, and ids by name.
+#[derive(Debug)]
+pub struct Dictionary {
+    unique_id: u64,
+    names: Vec<Name>,
+    ids: HashMap<Box<[u8]>, u16>,
+}
+
+#[derive(Debug)]
+struct Name {
+    bytes: Box<[u8]>,
+    json_len: u64,
+    csv_len: u64,
+}
+
+impl Dictionary {
+    /// A dictionary of these names, in id order.
+    ///
+    /// # Errors
+    /// A [`Fault`] for an empty, over-long, not UTF-8 or repeated name.
+    fn new(names: impl IntoIterator<Item = Box<[u8]>>) -> Result<Self, Fault> {
+        // Caches of what was derived from a dictionary are keyed by this number: an address could be used again.
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let mut this = Self { unique_id: NEXT.fetch_add(1, Relaxed), names: Vec::new(), ids: HashMap::new() };
+        for bytes in names {
+            let at = this.names.len();
+            if bytes.is_empty() || bytes.len() > PROVIDER_MAX || std::str::from_utf8(&bytes).is_err() {
+                return Err(Fault::new("provider name", at, PROVIDER_MAX as u64, bytes.len() as u64));
+            }
+            let id = u16::try_from(at).ok().filter(|_| at < PROVIDERS_MAX);
+            let id = id.ok_or(Fault::new("provider count", at, PROVIDERS_MAX as u64, at as u64))?;
+            if let Some(first) = this.ids.insert(bytes.clone(), id) {
+                return Err(Fault::new("repeated provider name", at, u64::from(first), at as u64));
+            }
+            let (json_len, csv_len) = (json_len(&bytes) as u64, csv_len(&bytes) as u64);
+            this.names.push(Name { bytes, json_len, csv_len });
+        }
+        Ok(this)
+    }
+
+    /// A number that no other dictionary of this process has: a key for caches of templates.
+    #[must_use]
+    pub const fn unique_id(&self) -> u64 {
+        self.unique_id
+    }
+
+    /// Number of providers; ids run from 0 to one less.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether there is no provider.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// The name with this id.
+    #[must_use]
+    pub fn name(&self, id: u16) -> Option<&[u8]> {
+        self.names.get(usize::from(id)).map(|n| &*n.bytes)
+    }
+
+    /// The id of this name.
+    #[must_use]
+    pub fn id_of(&self, name: &[u8]) -> Option<u16> {
+        self.ids.get(name).copied()
+    }
+
+    /// Names in id order.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.names.iter().map(|n| &*n.bytes)
+    }
+
+    /// JSON and CSV length of the name with this id.
+    pub(crate) fn lens(&self, id: u16) -> (u64, u64) {
+        self.names.get(usize::from(id)).map_or((0, 0), |n| (n.json_len, n.csv_len))
+    }
+
+    /// The form in files: a length byte and the name, for each in id order.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for name in self.names() {
+            out.push(u8::try_from(name.len()).unwrap_or_default());
+            out.extend_from_slice(name);
+        }
+        out
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote.
+    ///
+    /// # Errors
+    /// A [`Fault`] when the bytes end inside a name, or a name is not valid.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
+        let mut names = Vec::new();
+        let mut rest = bytes;
+        while let Some((&len, after)) = rest.split_first() {
+            let at = bytes.len() - rest.len();
+            let split = after.split_at_checked(usize::from(len));
+            let (name, after) =
+                split.ok_or(Fault::new("provider dictionary", at, u64::from(len), after.len() as u64))?;
+            names.push(Box::from(name));
+            rest = after;
+        }
+        Self::new(names)
+    }
+}
+
+/// Counts provider names, for a dictionary with the frequent ones first.
+#[derive(Debug, Clone, Default)]
+pub struct DictionaryBuilder {
+    counts: HashMap<Box<[u8]>, u64>,
+}
+
+impl DictionaryBuilder {
+    /// An empty builder.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Counts `n` identities of `provider`.
+    ///
+    /// # Errors
+    /// [`LimitError::TooManyProviders`] for the 65,536th name.
+    pub fn add(&mut self, provider: &[u8], n: u64) -> Result<(), LimitError> {
+        if let Some(count) = self.counts.get_mut(provider) {
+            *count += n;
+            return Ok(());
+        }
+        if self.counts.len() >= PROVIDERS_MAX {
+            return Err(LimitError::TooManyProviders { max: PROVIDERS_MAX });
+        }
+        self.counts.insert(Box::from(provider), n);
+        Ok(())
+    }
+
+    /// Adds the counts of another builder.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn merge(&mut self, other: &Self) -> Result<(), LimitError> {
+        other.counts.iter().try_for_each(|(name, n)| self.add(name, *n))
+    }
+
+    /// Names and counts, most frequent first, equal counts by name.
+    #[must_use]
+    pub fn by_count(&self) -> Vec<(&[u8], u64)> {
+        let mut all: Vec<(&[u8], u64)> = self.counts.iter().map(|(name, n)| (&**name, *n)).collect();
+        all.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+        all
+    }
+
+    /// The dictionary.
+    ///
+    /// # Errors
+    /// A [`Fault`] when a name was added that is empty, over-long or not UTF-8.
+    pub fn finish(&self) -> Result<Dictionary, Fault> {
+        Dictionary::new(self.by_count().into_iter().map(|(name, _)| Box::from(name)))
+    }
+}

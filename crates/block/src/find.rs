@@ -1,0 +1,220 @@
+//! Looking a user up inside a block, and the deep check of a block's rows.
+
+use crate::dictionary::Dictionary;
+use crate::error::Fault;
+use crate::header::{ENTRY_LEN, ROWS_PER_GROUP};
+use crate::limits::{COMPACT_PROVIDER_MAX, COMPACT_PROVIDER_UID_MAX, COMPACT_UID_MAX};
+use crate::read::{Block, PENDING_BIT, Rows, UID_LEN_MASK};
+use crate::sums::Totals;
+use crate::text::is_plain;
+use crate::view::{UserRef, utf8};
+
+impl<'a> Block<'a> {
+    /// The user in row `row` of `group`: what an index slot points at.
+    ///
+    /// # Errors
+    /// A [`Fault`] when there is no such row or it is damaged.
+    pub fn user_in_group(&self, group: usize, row: usize) -> Result<UserRef<'a>, Fault> {
+        if self.header.exceptions == 0 {
+            return self.compact_in_group(group, row);
+        }
+        let mut rows = self.rows_from_group(group)?;
+        let missing = Fault::new("row number in a group", 28, self.header.users as u64, row as u64);
+        rows.nth(row).ok_or(missing)?
+    }
+
+    /// As above for a block whose rows are all compact: one walk over the control entries finds the row.
+    fn compact_in_group(&self, group: usize, row: usize) -> Result<UserRef<'a>, Fault> {
+        let start = self.restart(group)?;
+        let entries = self.entries().get(start.ctl..).unwrap_or_default();
+        let mut text = start.text;
+        let mut heads = 0;
+        for (i, &[head, _, len]) in entries.iter().enumerate() {
+            let uid_len = usize::from(head & UID_LEN_MASK);
+            if uid_len != 0 {
+                if heads == row {
+                    return self.compact_at(start.ctl + i, text);
+                }
+                heads += 1;
+            }
+            text += uid_len + usize::from(len);
+        }
+        Err(Fault::new("row number in a group", 28, self.header.users as u64, row as u64))
+    }
+
+    fn compact_at(&self, ctl: usize, text: usize) -> Result<UserRef<'a>, Fault> {
+        let fault = || self.ctl_fault("text ends before the users", ctl);
+        let own = self.ctl.get(ctl * ENTRY_LEN..self.header.entries * ENTRY_LEN).ok_or_else(fault)?;
+        let count = 1 + own.as_chunks::<ENTRY_LEN>().0.iter().skip(1).take_while(|e| e[0] & UID_LEN_MASK == 0).count();
+        let own = own.get(..count * ENTRY_LEN).ok_or_else(fault)?;
+        let head = own.first().copied().unwrap_or_default();
+        let text = self.text_bytes().get(text..).ok_or_else(fault)?;
+        let (uid, rest) = text.split_at_checked(usize::from(head & UID_LEN_MASK)).ok_or_else(fault)?;
+        Ok(UserRef::compact(uid, head & PENDING_BIT != 0, own, rest, self.dictionary()))
+    }
+
+    /// Number of the first row whose UID is not less than `uid`; the number of rows when there is none.
+    ///
+    /// # Errors
+    /// A [`Fault`] when a row on the way is damaged.
+    pub fn lower_bound(&self, uid: &[u8]) -> Result<usize, Fault> {
+        // Greatest group whose first UID is less than `uid`: the bound lies in it or at the start of the next.
+        let (mut low, mut high) = (0, self.groups());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if self.user_in_group(middle, 0)?.uid() < uid {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let mut rows = self
+            .rows_from_group(low.saturating_sub(1))
+            .or_else(|f| if self.users() == 0 { Ok(self.rows()) } else { Err(f) })?;
+        loop {
+            let ordinal = rows.ordinal();
+            match rows.next().transpose()? {
+                Some(user) if user.uid() < uid => {}
+                _ => return Ok(ordinal),
+            }
+        }
+    }
+
+    /// The row with this UID.
+    ///
+    /// # Errors
+    /// A [`Fault`] when a row on the way is damaged.
+    pub fn find(&self, uid: &[u8]) -> Result<Option<(usize, UserRef<'a>)>, Fault> {
+        let ordinal = self.lower_bound(uid)?;
+        if ordinal >= self.users() {
+            return Ok(None);
+        }
+        let user = self.user(ordinal)?;
+        Ok((user.uid() == uid).then_some((ordinal, user)))
+    }
+
+    /// Checks every row: order, text, providers, restart points, exceptions, seqs, sums. `after` is the last UID
+    /// before this block, if there is one. Returns the last UID.
+    ///
+    /// # Errors
+    /// The first [`Fault`].
+    pub fn verify_rows(&self, after: Option<&[u8]>) -> Result<Option<&'a [u8]>, Fault> {
+        let mut previous: Option<&[u8]> = after;
+        let mut last = None;
+        let mut totals = Totals::default();
+        let mut rows = self.rows();
+        loop {
+            let ordinal = rows.ordinal();
+            self.verify_restart(&rows)?;
+            let Some(user) = rows.next().transpose()? else { break };
+            if previous.is_some_and(|p| p >= user.uid()) {
+                return Err(Fault::new("UID order", 0, ordinal as u64, ordinal as u64));
+            }
+            verify_text(&user)?;
+            let (min, max) = self.seq_range();
+            let seq = self.seq(ordinal)?;
+            if seq < min || seq > max {
+                return Err(Fault::new("seq of a row", 56, max, seq));
+            }
+            totals.add_user(&user);
+            previous = Some(user.uid());
+            last = Some(user.uid());
+        }
+        self.verify_ends(&rows)?;
+        self.verify_exceptions()?;
+        self.verify_compact()?;
+        if totals == self.totals() {
+            return Ok(last);
+        }
+        Err(Fault::new("block sums", 72, self.totals().users(), totals.users()))
+    }
+
+    fn verify_restart(&self, rows: &Rows<'_>) -> Result<(), Fault> {
+        if !rows.ordinal().is_multiple_of(ROWS_PER_GROUP) || rows.ordinal() >= self.users() {
+            return Ok(());
+        }
+        let restart = self.restart(rows.ordinal() / ROWS_PER_GROUP)?;
+        if restart == rows.pos() {
+            return Ok(());
+        }
+        Err(Fault::new("restart point", self.header.sections().restarts, rows.pos().text as u64, restart.text as u64))
+    }
+
+    fn verify_ends(&self, rows: &Rows<'_>) -> Result<(), Fault> {
+        let (end, pos) = (&self.header, rows.pos());
+        if pos.ctl != end.entries || pos.text != end.text_len {
+            return Err(Fault::new("unused control entries or text", 36, end.entries as u64, pos.ctl as u64));
+        }
+        Ok(())
+    }
+
+    fn verify_exceptions(&self) -> Result<(), Fault> {
+        let at = self.header.sections().exceptions;
+        let mut previous = None;
+        let mut wide = 0;
+        for i in 0..self.exceptions() {
+            let Some(exception) = self.exception(i) else { break };
+            let ordinal = exception.ordinal;
+            if previous.is_some_and(|p| p >= ordinal) || ordinal >= self.users() || exception.wide != wide {
+                return Err(Fault::new("exception order", at, self.users() as u64, ordinal as u64));
+            }
+            if self.rows_from(ordinal)?.pos() != exception.pos {
+                return Err(Fault::new("exception position", at, ordinal as u64, exception.pos.text as u64));
+            }
+            wide += self.wide_row(&exception)?.as_bytes().len();
+            previous = Some(ordinal);
+        }
+        if wide == self.header.wide_len {
+            return Ok(());
+        }
+        Err(Fault::new("wide rows", 48, self.header.wide_len as u64, wide as u64))
+    }
+
+    /// What compact rows promise to the renderer: plain text, known providers, one status a user.
+    fn verify_compact(&self) -> Result<(), Fault> {
+        if !is_plain(self.text_bytes()) {
+            return Err(Fault::new("text to escape in a compact row", self.header.sections().text, 0, 1));
+        }
+        let mut pending = 0;
+        for (i, &[head, provider, len]) in self.entries().iter().enumerate() {
+            let heads = head & UID_LEN_MASK != 0;
+            if heads {
+                pending = head & PENDING_BIT;
+            }
+            let known = usize::from(provider) <= self.dictionary().len();
+            let whole = if provider == 0 { heads && len == 0 } else { len != 0 };
+            if !known || !whole || head & PENDING_BIT != pending {
+                return Err(self.ctl_fault("control entry", i));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn verify_text(user: &UserRef<'_>) -> Result<(), Fault> {
+    let text = |bytes: &[u8], what| {
+        utf8(bytes, what)?;
+        if bytes.contains(&0) { Err(Fault::new(what, 0, 1, 0)) } else { Ok(()) }
+    };
+    text(user.uid(), "UID")?;
+    for identity in user.identities() {
+        text(identity.provider, "provider")?;
+        text(identity.provider_uid, "providerUID")?;
+    }
+    Ok(())
+}
+
+/// Whether a value pair fits a control entry.
+pub(crate) fn fits_compact(provider: u16, provider_uid: &[u8]) -> bool {
+    provider <= COMPACT_PROVIDER_MAX && provider_uid.len() <= COMPACT_PROVIDER_UID_MAX && is_plain(provider_uid)
+}
+
+/// Whether a UID fits a control entry.
+pub(crate) fn uid_fits_compact(uid: &[u8]) -> bool {
+    uid.len() <= COMPACT_UID_MAX && is_plain(uid)
+}
+
+/// The dictionary id of a provider that has to be there.
+pub(crate) fn provider_id(dict: &Dictionary, name: &[u8]) -> Result<u16, Fault> {
+    dict.id_of(name).ok_or(Fault::new("provider name that is not in the dictionary", 0, dict.len() as u64, 0))
+}

@@ -1,0 +1,63 @@
+use super::*;
+
+fn user() -> User {
+    User::new("u1").with_identity("a", "1").with_identity("b", "2\n").with_status(Status::Pending)
+}
+
+#[test]
+fn a_row_reads_back() {
+    let mut buf = RowBuf::new();
+    let row = buf.encode(&user()).unwrap();
+    assert_eq!(row.identity_count(), 2);
+    let bytes = row.as_bytes().to_vec();
+    assert_eq!(RowRef::parse(&bytes).unwrap().to_user().unwrap(), user());
+    let mut longer = bytes.clone();
+    longer.push(7);
+    assert!(RowRef::parse(&longer).is_err());
+    assert_eq!(RowRef::parse_prefix(&longer).unwrap().as_bytes(), &bytes[..]);
+}
+
+#[test]
+fn every_cut_of_a_row_is_an_error() {
+    let mut buf = RowBuf::new();
+    let bytes = buf.encode(&user()).unwrap().as_bytes().to_vec();
+    for cut in 0..bytes.len() {
+        assert!(RowRef::parse(&bytes[..cut]).is_err(), "{cut}");
+    }
+}
+
+#[test]
+fn repeats_are_dropped_short_and_long() {
+    let mut buf = RowBuf::new();
+    buf.set_uid("u").unwrap();
+    for round in 0..2 {
+        for i in 0..100 {
+            assert_eq!(buf.push_identity("p", &format!("{i}")).unwrap(), round == 0, "{i}");
+        }
+    }
+    assert_eq!(buf.finish().unwrap().identity_count(), 100);
+}
+
+#[test]
+fn limits_are_typed() {
+    let mut buf = RowBuf::new();
+    assert_eq!(buf.set_uid(""), Err(LimitError::Empty { what: "UID", max: 1024 }));
+    assert!(buf.set_uid(&"x".repeat(1024)).is_ok());
+    assert_eq!(buf.set_uid(&"x".repeat(1025)), Err(LimitError::TooLong { what: "UID", max: 1024, found: 1025 }));
+    assert_eq!(buf.set_uid("a\0"), Err(LimitError::Nul { what: "UID", at: 1 }));
+    assert!(matches!(buf.push_identity(&"p".repeat(129), "x"), Err(LimitError::TooLong { what: "provider", .. })));
+    assert!(matches!(buf.push_identity("p", &"x".repeat(4097)), Err(LimitError::TooLong { .. })));
+    assert!(matches!(buf.push_identity("p", ""), Err(LimitError::Empty { what: "providerUID", .. })));
+    for i in 0..4096 {
+        assert!(buf.push_identity("p", &format!("{i}")).unwrap());
+    }
+    assert_eq!(buf.push_identity("p", "more"), Err(LimitError::TooManyIdentities { max: 4096 }));
+    buf.clear();
+    buf.set_uid("u").unwrap();
+    for i in 0..300 {
+        buf.push_identity("p", &format!("{i:04096}")).unwrap();
+    }
+    assert!(matches!(buf.finish(), Err(LimitError::UserTooLong { .. })));
+    buf.clear();
+    assert!(matches!(buf.finish(), Err(LimitError::Empty { what: "UID", .. })));
+}

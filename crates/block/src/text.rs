@@ -1,0 +1,64 @@
+//! What text costs in the output formats: JSON escaping and CSV quoting, by length.
+//!
+//! JSON escapes as `serde_json` does: `\b \f \n \r \t \" \\`, other bytes below 0x20 as `\u00xx`, all else raw.
+//! CSV quotes as RFC 4180: a value that holds a comma, a quote, CR or LF is quoted and its quotes are doubled.
+
+/// Whether `bytes` need neither JSON escaping nor CSV quoting. Such text is copied as it is into every format.
+#[must_use]
+pub fn is_plain(bytes: &[u8]) -> bool {
+    // No early exit: the whole loop is a few vector operations for the usual lengths.
+    bytes.iter().fold(true, |plain, &b| plain & (b >= 0x20) & (b != b'"') & (b != b'\\') & (b != b','))
+}
+
+/// Length of one byte inside a JSON string.
+const fn json_byte_len(b: u8) -> usize {
+    match b {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    }
+}
+
+/// Length of `bytes` inside a JSON string, without the quotes around it.
+#[must_use]
+pub fn json_len(bytes: &[u8]) -> usize {
+    bytes.iter().map(|&b| json_byte_len(b)).sum()
+}
+
+/// Whether `bytes` have to be quoted in CSV.
+#[must_use]
+pub fn csv_needs_quotes(bytes: &[u8]) -> bool {
+    bytes.iter().any(|b| matches!(b, b',' | b'"' | b'\r' | b'\n'))
+}
+
+/// Length of `bytes` as a CSV field, with the quotes where it is quoted.
+#[must_use]
+pub fn csv_len(bytes: &[u8]) -> usize {
+    if csv_needs_quotes(bytes) { bytes.len() + 2 + bytes.iter().filter(|&&b| b == b'"').count() } else { bytes.len() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_every_byte() {
+        for b in 0..=255u8 {
+            let json = match b {
+                8 | 9 | 10 | 12 | 13 | b'"' | b'\\' => 2,
+                0..=31 => 6,
+                _ => 1,
+            };
+            assert_eq!(json_len(&[b]), json, "{b}");
+            let csv = match b {
+                b',' | b'\r' | b'\n' => 3,
+                b'"' => 4,
+                _ => 1,
+            };
+            assert_eq!(csv_len(&[b]), csv, "{b}");
+            // Plain text must have its own length in both; the reverse is not promised (other control bytes in CSV).
+            assert!(!is_plain(&[b]) || (json == 1 && csv == 1), "{b}");
+            assert!(is_plain(&[b]) || json > 1 || csv > 1, "{b}");
+        }
+    }
+}
