@@ -1,0 +1,56 @@
+//! Headcount stores users and the identities linked to them, and exports all of them: counted, checked, from one point
+//! in time, at the speed of the disk. It is embedded: a store is a directory, and this crate is all a program links.
+//!
+//! ```
+//! use headcount::{Export, Format, Store, User};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let store = Store::temporary()?; // or Store::create(path, &Options::default()), Store::open(path)
+//!     store.load([
+//!         User::new("6625ID").with_identity("site", "6625ID").with_identity("google", "115480002607925776950"),
+//!         User::new("_gid_UnXMjySuZJwyz654w==").with_identity("facebook", "622098199"),
+//!     ])?;
+//!
+//!     let snapshot = store.snapshot(); // one point in time; later loads do not change it
+//!     let user = snapshot.get_user("6625ID")?.ok_or("no such user")?;
+//!     assert_eq!(user.identities.len(), 2);
+//!     let owner = snapshot.find_user("facebook", "622098199")?.ok_or("nobody")?;
+//!     assert_eq!(owner.uid, "_gid_UnXMjySuZJwyz654w==");
+//!
+//!     let mut csv = Vec::new(); // or any io::Write; write_file(path) for files
+//!     let summary = Export::new(&snapshot).format(Format::Csv).write_to(&mut csv)?;
+//!     assert_eq!((summary.users, summary.identities), (2, 3));
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Where to go from here
+//!
+//! - [`Store`]: create, open, load, statistics, verification; its docs state what mapped files ask of the caller.
+//! - [`Snapshot`]: lookups by UID and by identity, ranges and prefixes of UIDs.
+//! - [`Export`]: formats, fields, `limit`, `after`, exact lengths, files, writers and chunks.
+//! - [`Source`]: what an export reads. Implement it to export users that live elsewhere.
+//!
+//! Files of users in other systems' formats are read by the `headcount-import` crate and by the `headcount` command.
+//!
+//! # Errors
+//!
+//! An error's variant answers "what should the caller do", its message "what happened, and where". Reading never
+//! panics on damaged files: it ends with an error that names the file and the offset.
+
+pub use headcount_block::{
+    Damage, Identity, IdentityRef, LimitError, Origin, Progress, Source, Status, Totals, UidRange, User, UserRef,
+    limits,
+};
+pub use headcount_export::{
+    Chunk, Chunks, Error as ExportError, Export, Field, Fields, FieldsError, Format, Length, Summary,
+};
+pub use headcount_store::{
+    Backend, BulkLoad, Error, Existing, LoadOptions, LoadReport, OnConflict, OnDuplicate, Options, Place, RejectReason,
+    Rejection, RowKind, SegmentStats, Shard, Snapshot, Stats, Store, UserGuard, Users, VerifyReport,
+};
+
+/// The README's examples are compiled and run with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}

@@ -1,0 +1,214 @@
+//! `headcount export`
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::ValueEnum;
+use headcount::{Export, ExportError, Fields, Format, Progress, Snapshot, Summary};
+
+use crate::failure::{Failure, Outcome};
+use crate::interrupt::cancel_on_signals;
+use crate::progress::{Rate, watch};
+use crate::size::{human_bytes, human_count};
+use crate::store;
+use crate::ui::{self, Ui};
+
+const EXAMPLES: &str = "\
+Users are written in UID order, from one point in time. FILE is replaced only by a whole export.
+The same store and options give the same bytes. Fields are uid, provider, providerUID and status;
+with --include-pending and status an export holds all there is in a store.
+The summary is written to standard error; with --json as one line: to standard output when the users
+go to FILE, else to standard error.
+
+Examples:
+  headcount export site.hc > users.json
+  headcount export site.hc -o users.csv --fields uid,provider,providerUID,status --include-pending
+  headcount export site.hc --format ndjson --limit 1000 --after 6625ID
+  headcount export site.hc --format ndjson | wc -l";
+
+/// Options of `headcount export`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The store
+    store: PathBuf,
+    /// Write to FILE instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Format [default: by FILE's extension (.json, .csv, .ndjson, .jsonl), or json]
+    #[arg(long, value_enum)]
+    format: Option<FormatArg>,
+    /// Comma list of uid, provider, providerUID, status [default: uid,provider,providerUID]
+    #[arg(long, value_name = "LIST")]
+    fields: Option<Fields>,
+    /// At most N users
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// Only users whose UID sorts after this one
+    #[arg(long, value_name = "UID")]
+    after: Option<String>,
+    /// Pending users too
+    #[arg(long)]
+    include_pending: bool,
+    /// Put ' before CSV values that a spreadsheet would take for a formula; such a file is unfit for import
+    #[arg(long)]
+    csv_formula_guard: bool,
+    /// callId of the JSON: 32 hexadecimal digits [default: from the snapshot and the options]
+    #[arg(long, value_name = "HEX", value_parser = call_id)]
+    call_id: Option<String>,
+    /// time of the JSON, such as 2015-03-22T11:42:25.943Z [default: that of the snapshot]
+    #[arg(long, value_name = "T")]
+    time: Option<String>,
+    /// Threads that render [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Wait until FILE is on the disk
+    #[arg(long)]
+    fsync: bool,
+    /// Write the summary as one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FormatArg {
+    Json,
+    Csv,
+    #[value(alias = "jsonl")]
+    Ndjson,
+}
+
+impl From<FormatArg> for Format {
+    fn from(format: FormatArg) -> Self {
+        match format {
+            FormatArg::Json => Self::Json,
+            FormatArg::Csv => Self::Csv,
+            FormatArg::Ndjson => Self::Ndjson,
+        }
+    }
+}
+
+fn call_id(text: &str) -> Result<String, String> {
+    if text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Ok(text.to_owned());
+    }
+    Err("expected 32 hexadecimal digits".to_owned())
+}
+
+/// Writes the users of a store.
+///
+/// # Errors
+/// When the store cannot be read or the output not be written; a FILE that stood there before is then as it was.
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
+    let started = Instant::now();
+    let file = args.output.as_deref().filter(|path| *path != Path::new("-"));
+    let format = args.format.map(Format::from).or_else(|| file.and_then(Format::of_path)).unwrap_or_default();
+    if args.csv_formula_guard && format != Format::Csv {
+        return Err(Failure::usage("--csv-formula-guard is for --format csv alone"));
+    }
+    let progress = Arc::new(Progress::default());
+    let store = store::open(&args.store)?;
+    cancel_on_signals(&progress)?;
+    let export = export(args, &store.snapshot(), format, &progress);
+    let summary = watch(ui, &progress, || match file {
+        Some(path) => Ok::<_, Failure>(export.write_file(path)?),
+        None => write_stdout(&export, format),
+    })?;
+    Report::new(&summary, started).show(args.json, file.is_some(), ui)?;
+    Ok(Outcome::Done)
+}
+
+fn export(args: &Args, snapshot: &Snapshot, format: Format, progress: &Arc<Progress>) -> Export<Snapshot> {
+    let mut export = Export::new(snapshot)
+        .format(format)
+        .fields(args.fields.unwrap_or_default())
+        .include_pending(args.include_pending)
+        .formula_guard(args.csv_formula_guard)
+        .fsync(args.fsync)
+        .progress(Arc::clone(progress));
+    if let Some(limit) = args.limit {
+        export = export.limit(limit);
+    }
+    if let Some(after) = &args.after {
+        export = export.after(after);
+    }
+    if let Some(call_id) = &args.call_id {
+        export = export.call_id(call_id.clone());
+    }
+    if let Some(time) = &args.time {
+        export = export.time(time.clone());
+    }
+    if let Some(threads) = args.threads {
+        export = export.threads(usize::from(threads));
+    }
+    export
+}
+
+/// Writes to standard output; a terminal gets a line end after the JSON, which has none of its own.
+///
+/// # Errors
+/// Those of the export.
+pub(crate) fn write_stdout(export: &Export<Snapshot>, format: Format) -> Result<Summary, Failure> {
+    let mut out = ui::stdout_file()?;
+    let summary = export.write_to(&mut out).map_err(name_stdout)?;
+    if format == Format::Json && io::stdout().is_terminal() {
+        out.write_all(b"\n").map_err(ui::stdout_failure)?;
+    }
+    Ok(summary)
+}
+
+fn name_stdout(error: ExportError) -> ExportError {
+    match error {
+        ExportError::Write { source, .. } => ExportError::Write { destination: "standard output".to_owned(), source },
+        other => other,
+    }
+}
+
+/// What an export wrote.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report<'s> {
+    users: u64,
+    identities: u64,
+    bytes: u64,
+    seconds: f64,
+    users_per_second: u64,
+    seq: u64,
+    first_uid: Option<&'s str>,
+    last_uid: Option<&'s str>,
+}
+
+impl<'s> Report<'s> {
+    fn new(summary: &'s Summary, started: Instant) -> Self {
+        let rate = Rate::of(summary.users, started);
+        Self {
+            users: summary.users,
+            identities: summary.identities,
+            bytes: summary.bytes,
+            seconds: rate.seconds,
+            users_per_second: rate.users_per_second,
+            seq: summary.seq,
+            first_uid: summary.first_uid.as_deref(),
+            last_uid: summary.last_uid.as_deref(),
+        }
+    }
+
+    fn show(&self, json: bool, to_file: bool, ui: &Ui) -> Result<(), Failure> {
+        match (json, to_file) {
+            (true, true) => return ui::print_json(self),
+            (true, false) => return ui::say_json(self),
+            _ => {}
+        }
+        ui.note(&format!(
+            "exported {} users, {} identities, {} in {:.2} s: {} users/s",
+            human_count(self.users),
+            human_count(self.identities),
+            human_bytes(self.bytes),
+            self.seconds,
+            human_count(self.users_per_second),
+        ));
+        Ok(())
+    }
+}

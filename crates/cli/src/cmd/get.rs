@@ -1,0 +1,46 @@
+//! `headcount get`
+
+use std::path::PathBuf;
+
+use crate::failure::{Failure, Outcome};
+use crate::store;
+use crate::ui::{self, Ui};
+use crate::wire::UserObject;
+
+const EXAMPLES: &str = "\
+Prints one user object a line, in the order asked for; with \"status\" when the user is pending.
+Exit code 4 when one is not there; the others are printed all the same.
+
+Examples:
+  headcount get site.hc 6625ID
+  headcount get site.hc AABCWA AAKODB";
+
+/// Options of `headcount get`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The store
+    store: PathBuf,
+    /// UIDs of the users
+    #[arg(required = true, value_name = "UID")]
+    uids: Vec<String>,
+}
+
+/// Prints users by UID.
+///
+/// # Errors
+/// When the store cannot be read or standard output not be written.
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
+    let store = store::open(&args.store)?;
+    let snapshot = store.snapshot();
+    let mut outcome = Outcome::Done;
+    for uid in &args.uids {
+        if let Some(user) = snapshot.get_user(uid)? {
+            ui::print_json(&UserObject::from(&user))?;
+        } else {
+            ui.error(&format!("no user {uid:?}"));
+            outcome = Outcome::NotFound;
+        }
+    }
+    Ok(outcome)
+}

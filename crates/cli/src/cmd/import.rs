@@ -1,0 +1,319 @@
+//! `headcount import`
+
+use std::fs;
+use std::io::{self, IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::ValueEnum;
+use headcount::{Existing, LoadOptions, OnConflict, OnDuplicate, Options, Progress, Store};
+use headcount_import::{Format, Import, ImportError, Input, Report};
+
+use crate::failure::{Failure, Kind, Outcome};
+use crate::interrupt::{CancellableStdin, cancel_on_signals};
+use crate::output::{SharedTarget, Target};
+use crate::progress::{Rate, watch};
+use crate::size::{human_count, parse_size};
+use crate::ui::{self, Ui};
+
+const EXAMPLES: &str = "\
+All FILEs are one load: either all users are in the store afterwards, or the store is as it was.
+Files may be compressed with gzip or zstd. In CSV, the rows of one UID are one user.
+The summary is written to standard error; with --json, as one line to standard output.
+
+Examples:
+  headcount import site.hc users.json
+  headcount import site.hc part1.csv.gz part2.csv.gz --on-duplicate merge
+  headcount import site.hc users.ndjson --skip-invalid --rejects rejected.ndjson
+  headcount import site.hc users.ndjson --dry-run
+  zcat users.ndjson.gz | headcount import site.hc -";
+
+/// Options of `headcount import`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The store; made when it is not there
+    store: PathBuf,
+    /// Files of users; `-`, or none when it is not a terminal: standard input
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Format of the files; auto: by content
+    #[arg(long, value_enum, default_value_t = FormatArg::Auto)]
+    format: FormatArg,
+    /// Read and check everything, but change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Load the valid records and leave out the others (exit code 3), instead of loading nothing
+    #[arg(long)]
+    skip_invalid: bool,
+    /// Write the records that were left out to FILE, in their format, to be mended and imported again
+    #[arg(long, value_name = "FILE", requires = "skip_invalid")]
+    rejects: Option<PathBuf>,
+    /// When the files hold a UID twice: refuse, unite the identities, or take the last
+    #[arg(long, value_enum, value_name = "DO", default_value_t = DuplicateArg::Error)]
+    on_duplicate: DuplicateArg,
+    /// When two users claim an identity: refuse, or leave it with the first
+    #[arg(long, value_enum, value_name = "DO", default_value_t = ConflictArg::Error)]
+    on_conflict: ConflictArg,
+    /// When a user is in the store already: replace it, unite the identities, or refuse
+    #[arg(long, value_enum, value_name = "DO", default_value_t = ExistingArg::Replace)]
+    existing: ExistingArg,
+    /// Memory for sorting, such as 512MiB; more of the load is sorted on disk
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
+    memory: u64,
+    /// Threads that parse and sort [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Write the summary as one line of JSON to standard output
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FormatArg {
+    Auto,
+    GigyaJson,
+    Ndjson,
+    Csv,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum DuplicateArg {
+    Error,
+    Merge,
+    Last,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ConflictArg {
+    Error,
+    Ignore,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ExistingArg {
+    Replace,
+    Merge,
+    Error,
+}
+
+/// Loads users.
+///
+/// # Errors
+/// Nothing was loaded then, and a store that was not there before is not there now.
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
+    refuse_swapped(args)?;
+    let started = Instant::now();
+    let progress = Arc::new(Progress::default());
+    let inputs = inputs(args, &progress)?;
+    let rejects = args.rejects.as_deref().map(|path| Target::open(Some(path)).map(SharedTarget::new)).transpose()?;
+    cancel_on_signals(&progress)?;
+
+    let destination = Destination::open(args)?;
+    let mut import = Import::new(&destination.store)
+        .format(args.format.into())
+        .options(options(args))
+        .progress(Arc::clone(&progress))
+        .rejects(rejects.clone().map(|shared| Box::new(shared) as Box<dyn Write + Send>));
+    for input in inputs {
+        import = import.input(input);
+    }
+    let report = match watch(ui, &progress, || import.run()) {
+        Ok(report) => report,
+        Err(error) => {
+            destination.undo();
+            return Err(if progress.is_cancelled() {
+                Failure::new(Kind::Cancelled, ImportError::Cancelled)
+            } else {
+                Failure::from(error)
+            });
+        }
+    };
+    destination.store.close()?;
+    rejects.map_or(Ok(()), SharedTarget::finish)?;
+    Summary::new(&report, args, started).show(args, ui)?;
+    Ok(if report.rejected > 0 { Outcome::Rejected } else { Outcome::Done })
+}
+
+/// `import users.json STORE` is an easy mistake.
+fn refuse_swapped(args: &Args) -> Result<(), Failure> {
+    if !args.store.is_file() {
+        return Ok(());
+    }
+    let store = args.files.iter().find(|file| !file.is_file() && *file != Path::new("-"));
+    let store = store.cloned().unwrap_or_else(|| "STORE".into());
+    Err(Failure::usage(format!("{} is a file, and the first argument is the store", args.store.display()))
+        .hint(format!("are the arguments swapped? headcount import {} {}", store.display(), args.store.display())))
+}
+
+fn inputs(args: &Args, progress: &Arc<Progress>) -> Result<Vec<Input>, Failure> {
+    let stdin = Path::new("-");
+    let mut files: Vec<&Path> = args.files.iter().map(PathBuf::as_path).collect();
+    if files.is_empty() {
+        if io::stdin().is_terminal() {
+            return Err(Failure::usage("no FILE is given, and standard input is a terminal")
+                .hint("name files of users, or give them on standard input; see `headcount help import`"));
+        }
+        files.push(stdin);
+    }
+    if files.iter().filter(|file| **file == stdin).count() > 1 {
+        return Err(Failure::usage("standard input (-) can be read once only"));
+    }
+    let input = |file: &Path| {
+        if file != stdin {
+            return Ok(Input::path(file));
+        }
+        let reader = CancellableStdin::new(progress).map_err(Failure::failed)?;
+        Ok(Input::reader("standard input", Box::new(reader)))
+    };
+    files.into_iter().map(input).collect()
+}
+
+fn options(args: &Args) -> LoadOptions {
+    LoadOptions {
+        memory: args.memory,
+        threads: args.threads.map_or_else(|| LoadOptions::default().threads, usize::from),
+        on_duplicate: match args.on_duplicate {
+            DuplicateArg::Error => OnDuplicate::Error,
+            DuplicateArg::Merge => OnDuplicate::Merge,
+            DuplicateArg::Last => OnDuplicate::Last,
+        },
+        on_conflict: match args.on_conflict {
+            ConflictArg::Error => OnConflict::Error,
+            ConflictArg::Ignore => OnConflict::Ignore,
+        },
+        existing: match args.existing {
+            ExistingArg::Replace => Existing::Replace,
+            ExistingArg::Merge => Existing::Merge,
+            ExistingArg::Error => Existing::Error,
+        },
+        skip_rejected: args.skip_invalid,
+        dry_run: args.dry_run,
+    }
+}
+
+impl From<FormatArg> for Format {
+    fn from(format: FormatArg) -> Self {
+        match format {
+            FormatArg::Auto => Self::Auto,
+            FormatArg::GigyaJson => Self::GigyaJson,
+            FormatArg::Ndjson => Self::Ndjson,
+            FormatArg::Csv => Self::Csv,
+        }
+    }
+}
+
+/// The store that is loaded into, and whether this command made it.
+struct Destination {
+    store: Store,
+    made: Option<Made>,
+}
+
+/// What a failed import takes away again.
+enum Made {
+    /// The directory and what is in it.
+    Directory(PathBuf),
+    /// What is in a directory that was there, and was empty.
+    Content(PathBuf),
+}
+
+impl Destination {
+    fn open(args: &Args) -> Result<Self, Failure> {
+        let path = &args.store;
+        let is_new = !path.exists();
+        let is_empty = !is_new && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+        if (is_new || is_empty) && args.dry_run {
+            return Ok(Self { store: Store::temporary()?, made: None });
+        }
+        if is_new {
+            let store = Store::create(path, &Options::default())?;
+            return Ok(Self { store, made: Some(Made::Directory(path.clone())) });
+        }
+        if is_empty {
+            let store = Store::create(path, &Options::default())?;
+            return Ok(Self { store, made: Some(Made::Content(path.clone())) });
+        }
+        Ok(Self { store: Store::open(path)?, made: None })
+    }
+
+    /// Takes a store away that this command made. The lock is held meanwhile, so that no other process can have put
+    /// users into it; should there be some nevertheless, it stays.
+    fn undo(self) {
+        if self.store.stats().users > 0 {
+            return;
+        }
+        // The import's error is what counts: an empty store that cannot be removed does no harm.
+        let _harmless = match &self.made {
+            None => Ok(()),
+            Some(Made::Directory(path)) => fs::remove_dir_all(path),
+            Some(Made::Content(path)) => remove_content(path),
+        };
+    }
+}
+
+fn remove_content(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// What an import did, for human readers and for `--json`.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Summary<'r> {
+    dry_run: bool,
+    seconds: f64,
+    users_per_second: u64,
+    #[serde(flatten)]
+    report: &'r Report,
+}
+
+impl<'r> Summary<'r> {
+    fn new(report: &'r Report, args: &Args, started: Instant) -> Self {
+        let rate = Rate::of(report.users, started);
+        Self { dry_run: args.dry_run, seconds: rate.seconds, users_per_second: rate.users_per_second, report }
+    }
+
+    fn show(&self, args: &Args, ui: &Ui) -> Result<(), Failure> {
+        if args.json {
+            return ui::print_json(self);
+        }
+        let report = self.report;
+        for warning in &report.warnings {
+            ui.warning(warning);
+        }
+        for example in &report.rejected_examples {
+            ui.warning(&format!("rejected: {}: {}", example.at, example.message));
+        }
+        let done = if self.dry_run { "would import" } else { "imported" };
+        ui.note(&format!(
+            "{done} {} users ({} pending), {} identities in {:.2} s: {} users/s",
+            human_count(report.users),
+            human_count(report.pending),
+            human_count(report.identities),
+            self.seconds,
+            human_count(self.users_per_second),
+        ));
+        for (count, what) in [
+            (report.rejected, "records were rejected"),
+            (report.load.merged, "records were united with an earlier one of their UID"),
+            (report.load.superseded, "records were replaced by a later one of their UID"),
+            (report.load.replaced, "of the users were in the store before"),
+            (report.load.unchanged, "users were in the store already in the same form"),
+            (report.repeated_identities, "repeated identities were dropped"),
+            (report.load.identities_ignored, "identities of other users were left with them"),
+        ] {
+            if count > 0 {
+                ui.note(&format!("  {} {what}", human_count(count)));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,136 @@
+//! `headcount verify`
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use headcount::{Damage, Progress};
+
+use crate::failure::{Failure, Outcome};
+use crate::interrupt::cancel_on_signals;
+use crate::progress::{Rate, watch};
+use crate::size::{human_bytes, human_count};
+use crate::store;
+use crate::ui::{self, Ui};
+
+const EXAMPLES: &str = "\
+Prints each damage with file, offset and the range of UIDs it touches. Exit code 5 when there is any.
+
+Examples:
+  headcount verify site.hc
+  headcount verify site.hc --json";
+
+/// Damages kept for `--json`; more are only counted.
+const KEPT: usize = 10_000;
+
+/// Options of `headcount verify`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The store
+    store: PathBuf,
+    /// Write the report as one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One damage, for `--json`.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DamageObject {
+    file: String,
+    offset: u64,
+    what: String,
+    expected: String,
+    found: String,
+    /// First UID that may be concerned; empty: from the beginning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_uid: Option<String>,
+    /// First UID after them; empty: to the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_uid: Option<String>,
+}
+
+impl From<Damage> for DamageObject {
+    fn from(damage: Damage) -> Self {
+        let (first_uid, next_uid) = damage.uids.unzip();
+        Self {
+            file: damage.file.display().to_string(),
+            offset: damage.offset,
+            what: damage.what,
+            expected: damage.expected,
+            found: damage.found,
+            first_uid,
+            next_uid,
+        }
+    }
+}
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    segments: u64,
+    blocks: u64,
+    users: u64,
+    bytes: u64,
+    seconds: f64,
+    damage_count: u64,
+    damages: Vec<DamageObject>,
+}
+
+/// Checks everything in a store.
+///
+/// # Errors
+/// When the store cannot be opened or read; damage that is found is reported and is no error here.
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
+    let started = Instant::now();
+    let progress = Arc::new(Progress::default());
+    let store = store::open(&args.store)?;
+    cancel_on_signals(&progress)?;
+    let mut damages = Vec::new();
+    let mut damage_count = 0;
+    let mut printed = Ok(());
+    let checked = watch(ui, &progress, || {
+        store.verify(&progress, &mut |damage| {
+            damage_count += 1;
+            if args.json {
+                damages.extend((damages.len() < KEPT).then(|| DamageObject::from(damage)));
+            } else if printed.is_ok() {
+                printed = ui::print_line(&damage.to_string());
+            }
+        })
+    })?;
+    printed?;
+    let report = Report {
+        segments: checked.segments,
+        blocks: checked.blocks,
+        users: checked.users,
+        bytes: checked.bytes,
+        seconds: Rate::of(checked.users, started).seconds,
+        damage_count,
+        damages,
+    };
+    show(&report, args, ui)?;
+    Ok(if damage_count == 0 { Outcome::Done } else { Outcome::Damaged })
+}
+
+fn show(report: &Report, args: &Args, ui: &Ui) -> Result<(), Failure> {
+    if args.json {
+        ui::print_json(report)?;
+    }
+    let what = format!(
+        "{} users in {} blocks of {} segments, {}, in {:.2} s",
+        human_count(report.users),
+        human_count(report.blocks),
+        human_count(report.segments),
+        human_bytes(report.bytes),
+        report.seconds
+    );
+    if report.damage_count > 0 {
+        let places = if report.damage_count == 1 { "damage" } else { "damages" };
+        ui.error(&format!("{} {places} found in {}: {what}", human_count(report.damage_count), args.store.display()));
+    } else if !args.json {
+        ui::print_line(&format!("no damage: {what}"))?;
+    }
+    Ok(())
+}

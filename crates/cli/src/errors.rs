@@ -1,0 +1,85 @@
+//! What the libraries' errors mean to who typed the command: the kind of failure, and a hint.
+
+use std::io;
+
+use headcount::{Error, ExportError};
+use headcount_import::{ErrorKind, ImportError};
+
+use crate::failure::{Failure, Kind};
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let (kind, hint) = match &error {
+            Error::Cancelled => (Kind::Cancelled, None),
+            Error::Damage(_) => (Kind::Damage, Some(DAMAGE.to_owned())),
+            Error::NotFound { path } => (
+                Kind::Failed,
+                Some(format!("`headcount import {} FILE` makes a store of a file of users", path.display())),
+            ),
+            Error::NotAStore { path, .. } if path.is_file() => {
+                (Kind::Failed, Some("the store comes first: a directory that `headcount import` made".to_owned()))
+            }
+            Error::Locked { .. } => {
+                (Kind::Failed, Some("wait for the other process to end, then try again".to_owned()))
+            }
+            Error::Io { source, .. } => (Kind::Failed, io_hint(source)),
+            _ => (Kind::Failed, None),
+        };
+        Self { kind, error: Box::new(error), hint }
+    }
+}
+
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Self {
+        let (kind, hint) = match &error {
+            ExportError::Cancelled => (Kind::Cancelled, None),
+            error if error.is_damage() => (Kind::Damage, Some(DAMAGE.to_owned())),
+            ExportError::Write { source, .. }
+            | ExportError::File { source, .. }
+            | ExportError::NoSpace { source, .. } => (Kind::Failed, io_hint(source)),
+            _ => (Kind::Failed, None),
+        };
+        Self { kind, error: Box::new(error), hint }
+    }
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Self {
+        if let ImportError::Store(error) = error {
+            return Self::from(error);
+        }
+        let (kind, hint) = match error.kind() {
+            ErrorKind::Usage => (Kind::Usage, None),
+            ErrorKind::Cancelled => (Kind::Cancelled, None),
+            ErrorKind::Input => (Kind::Failed, input_hint(&error)),
+            ErrorKind::Store | ErrorKind::Io => (Kind::Failed, None),
+        };
+        Self { kind, error: Box::new(error), hint }
+    }
+}
+
+const DAMAGE: &str =
+    "`headcount verify STORE` lists all damage; restore the store from a backup, or import its users again";
+
+/// What to do about a record that cannot be loaded.
+fn input_hint(error: &ImportError) -> Option<String> {
+    let hint = match error {
+        ImportError::Record { .. } | ImportError::Rejected { .. } => {
+            "nothing was loaded; mend the record, or load the others with --skip-invalid (--rejects FILE keeps these)"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn io_hint(error: &io::Error) -> Option<String> {
+    let hint = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "make room on that file system and run the command again: nothing is left half done"
+        }
+        io::ErrorKind::PermissionDenied => "look at the owner and the permissions of that path",
+        io::ErrorKind::ReadOnlyFilesystem => "choose a path on a file system that can be written",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}

@@ -1,0 +1,304 @@
+//! `headcount import`: options, exit codes, and what bad input gets at the command line.
+
+mod common;
+
+use std::fs::{self, File, Permissions};
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
+
+use common::{Scratch, content};
+
+const TWO: &str = "{\"UID\":\"a\",\"identities\":[{\"provider\":\"site\",\"providerUID\":\"1\"}]}\n\
+                   {\"UID\":\"b\",\"status\":\"pending\",\"identities\":[]}\n";
+
+#[test]
+fn files_of_all_formats_are_one_load() {
+    let scratch = Scratch::new();
+    scratch.write("a.ndjson", TWO);
+    scratch.write("b.csv", "Provider,UID,ProviderUID\r\ngoogle,c,2\r\n,d,\r\ngoogle,e,3\r\ntwitter,c,4\r\n");
+    scratch.write("c.json", include_str!("../data/seven-users.json"));
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gz.write_all(b"{\"UID\":\"z\",\"identities\":[]}").unwrap();
+    scratch.write("d", gz.finish().unwrap());
+    let run = scratch.run(&["import", "s", "a.ndjson", "b.csv", "c.json", "d", "--json"]).exits(0);
+    let summary = run.json();
+    assert_eq!((summary["users"].as_u64(), summary["identities"].as_u64()), (Some(13), Some(13)), "{summary}");
+    assert_eq!((summary["pending"].as_u64(), summary["rejected"].as_u64()), (Some(1), Some(0)));
+    assert_eq!(run.err, "");
+    let c = "{\"UID\":\"c\",\"identities\":[{\"provider\":\"google\",\"providerUID\":\"2\"},\
+             {\"provider\":\"twitter\",\"providerUID\":\"4\"}]}\n";
+    assert_eq!(scratch.run(&["get", "s", "c"]).exits(0).out, c);
+}
+
+#[test]
+fn standard_input_is_read_without_a_file_and_as_a_dash() {
+    let scratch = Scratch::new();
+    scratch.run_with(&["import", "s"], TWO).exits(0).says(&["imported 2 users (1 pending), 1 identities"]);
+    scratch.run_with(&["import", "t", "-"], TWO).exits(0);
+    scratch.run_with(&["import", "u", "-", "-"], TWO).exits(2).says(&["once"]);
+    assert_eq!(scratch.names(), ["s", "t"]);
+}
+
+#[test]
+fn a_dry_run_changes_nothing_and_creates_nothing() {
+    let scratch = Scratch::new();
+    scratch.write("two", TWO);
+    scratch.run(&["import", "s", "two", "--dry-run"]).exits(0).says(&["would import 2 users"]);
+    assert_eq!(scratch.names(), ["two"]);
+    scratch.run(&["import", "s", "two"]).exits(0);
+    let before = scratch.run(&["export", "s"]).exits(0).out;
+    scratch.write("more", "{\"UID\":\"c\",\"identities\":[]}\n");
+    scratch.run(&["import", "s", "more", "--dry-run"]).exits(0);
+    assert_eq!(scratch.run(&["export", "s"]).exits(0).out, before);
+}
+
+#[test]
+fn invalid_records_stop_the_load_or_are_left_out() {
+    let scratch = Scratch::new();
+    let bad = format!("{TWO}{{\"UID\":7}}\n{{\"UID\":\"a\",\"identities\":[]}}\n");
+    scratch.write("bad", bad);
+    scratch.run(&["import", "s", "bad"]).exits(1).says(&["bad: line 3, byte", "hint:", "--skip-invalid"]);
+    assert_eq!(scratch.names(), ["bad"]);
+    let run = scratch.run(&["import", "s", "bad", "--skip-invalid", "--rejects", "rejects"]);
+    run.exits(3).says(&["2 records were rejected", "bad: line 3", "bad: line 4"]);
+    assert_eq!(scratch.names(), ["bad", "rejects", "s"]);
+    let mut rejects: Vec<_> = scratch.read("rejects").lines().map(str::to_owned).collect();
+    rejects.sort();
+    assert_eq!(rejects, ["{\"UID\":\"a\",\"identities\":[]}", "{\"UID\":7}"]);
+    scratch.run(&["get", "s", "a", "b"]).exits(0);
+    let json = scratch.run(&["import", "t", "bad", "--skip-invalid", "--json"]).exits(3).json();
+    assert_eq!(json["rejected"], 2);
+}
+
+#[test]
+fn a_failed_import_leaves_no_file_of_rejects() {
+    let scratch = Scratch::new();
+    scratch.write("cut.json", "{\"users\":[{\"UID\":\"a\"");
+    scratch.run(&["import", "s", "cut.json", "--skip-invalid", "--rejects", "rejects"]).exits(1);
+    assert_eq!(scratch.names(), ["cut.json"]);
+}
+
+/// Every row of bad input: an error with the place, nothing loaded, nothing left behind.
+#[test]
+fn bad_input_is_named_with_its_place_and_loads_nothing() {
+    let scratch = Scratch::new();
+    scratch.run_with(&["import", "s", "-"], TWO).exits(0);
+    let export = || scratch.run(&["export", "s", "--include-pending", "--format", "csv"]).exits(0).out;
+    let before = export();
+    let deep = format!("{{\"UID\":\"x\",\"x\":{}", "[".repeat(100_000));
+    let long = format!("{{\"UID\":\"{}\",\"identities\":[]}}", "x".repeat(1025));
+    let identity = |provider: &str, uid: &str| {
+        format!("{{\"UID\":\"x\",\"identities\":[{{\"provider\":\"{provider}\",\"providerUID\":\"{uid}\"}}]}}")
+    };
+    let long_provider = identity(&"p".repeat(129), "1");
+    let long_value = identity("p", &"1".repeat(4097));
+    let counts = "{\"users\":[],\"usersCount\":1,\"identitiesCount\":0,\"statusCode\":200,\"errorCode\":0}";
+    let failed = "{\"errorMessage\":\"Invalid ApiKey parameter\",\"statusCode\":400,\"errorCode\":400093}";
+    let cases: &[(&str, &[u8], &[&str])] = &[
+        ("truncated JSON", b"{\"users\":[{\"UID\":\"x\",\"identities\":[", &["truncated"]),
+        ("truncated line", b"{\"UID\":\"x\",\"identities\":[]}\n{\"UID\":\"y", &["line 2"]),
+        ("invalid JSON", b"{\"UID\":\"x\",\"identities\":[]}\n{\"UID\" \"y\"}\n", &["line 2", "byte"]),
+        ("wrong type", b"{\"UID\":7,\"identities\":[]}", &["line 1", "UID"]),
+        ("empty UID", b"{\"UID\":\"\",\"identities\":[]}", &["line 1", "UID", "empty"]),
+        ("long UID", long.as_bytes(), &["1025", "1024"]),
+        ("long provider", long_provider.as_bytes(), &["129", "128"]),
+        ("long providerUID", long_value.as_bytes(), &["4097", "4096"]),
+        ("empty provider", identity("", "1").leak().as_bytes(), &["provider", "empty"]),
+        ("empty providerUID", identity("p", "").leak().as_bytes(), &["providerUID", "empty"]),
+        ("bad UTF-8", b"{\"UID\":\"x\xff\",\"identities\":[]}", &["line 1", "UTF-8"]),
+        ("surrogate", b"{\"UID\":\"x\\ud800\",\"identities\":[]}", &["line 1"]),
+        ("NUL", b"{\"UID\":\"x\\u0000\",\"identities\":[]}", &["line 1", "NUL"]),
+        ("deep nesting", deep.as_bytes(), &["line 1"]),
+        (
+            "duplicate UID",
+            b"{\"UID\":\"x\",\"identities\":[]}\n{\"UID\":\"x\",\"identities\":[]}\n",
+            &["line 2", "line 1", "\"x\""],
+        ),
+        (
+            "identity claimed twice",
+            b"uid,provider,providerUID\nx,p,1\ny,p,1\n",
+            &["line 3", "line 2", "\"x\"", "\"y\""],
+        ),
+        ("identity of the store", b"uid,provider,providerUID\nx,site,1\n", &["line 2", "\"a\"", "store"]),
+        ("missing column", b"uid,provider\nx,p\n", &["providerUID"]),
+        ("half an identity", b"uid,provider,providerUID\nx,p,\n", &["line 2", "providerUID is empty"]),
+        ("a field too many", b"uid,provider,providerUID\nx,p,1,2\n", &["line 2", "fields"]),
+        ("open quote", b"uid,provider,providerUID\nx,p,\"1\n", &["line 2"]),
+        ("wrong count", counts.as_bytes(), &["usersCount 1", "0 were read"]),
+        ("failed export", failed.as_bytes(), &["Invalid ApiKey parameter"]),
+        ("neither", b"hello", &["--format"]),
+    ];
+    for (name, input, says) in cases {
+        scratch.write("in", input);
+        let run = scratch.run(&["import", "s", "in"]);
+        assert!(matches!(run.code, Some(1 | 2)), "{name}: {:?} {}", run.code, run.err);
+        assert!(run.err.starts_with("error: in"), "{name}: {}", run.err);
+        for part in *says {
+            assert!(run.err.contains(part), "{name}: {part:?} is not in: {}", run.err);
+        }
+        assert_eq!(export(), before, "{name}");
+        // The same into a new store leaves none.
+        if *name != "identity of the store" {
+            let run = scratch.run(&["import", "new", "in"]);
+            assert!(matches!(run.code, Some(1 | 2)), "{name}");
+        }
+        assert_eq!(scratch.names(), ["in", "s"], "{name}");
+    }
+    scratch.run(&["verify", "s"]).exits(0);
+}
+
+#[test]
+fn swapped_arguments_are_suggested() {
+    let scratch = Scratch::new();
+    scratch.write("users.json", TWO);
+    let hint = "are the arguments swapped? headcount import site.hc users.json";
+    scratch.run(&["import", "users.json", "site.hc"]).exits(2).says(&["users.json is a file", hint]);
+    scratch.run(&["import", "users.json"]).exits(2).says(&["headcount import STORE users.json"]);
+    assert_eq!(scratch.names(), ["users.json"]);
+    scratch.run(&["export", "users.json"]).exits(1).says(&["not a Headcount store", "the store comes first"]);
+}
+
+#[test]
+fn a_missing_file_creates_no_store() {
+    let scratch = Scratch::new();
+    scratch.run(&["import", "s", "nothing.json"]).exits(1).says(&["nothing.json"]);
+    scratch.run(&["import", "s", "."]).exits(1).says(&["directory"]);
+    assert!(scratch.names().is_empty());
+}
+
+#[test]
+fn an_empty_directory_becomes_a_store_or_stays_empty() {
+    let scratch = Scratch::new();
+    scratch.write("bad", "{\"UID\":7}\n");
+    scratch.write("two", TWO);
+    fs::create_dir(scratch.path("s")).unwrap();
+    scratch.run(&["import", "s", "bad"]).exits(1);
+    assert!(common::names(&scratch.path("s")).is_empty());
+    scratch.run(&["import", "s", "two"]).exits(0);
+    scratch.run(&["get", "s", "a"]).exits(0);
+    fs::create_dir(scratch.path("letters")).unwrap();
+    scratch.write("letters/one", "dear");
+    scratch.run(&["import", "letters", "two"]).exits(1).says(&["letters"]);
+    assert_eq!(common::names(&scratch.path("letters")), ["one"]);
+}
+
+#[test]
+fn duplicates_conflicts_and_existing_users_follow_the_options() {
+    let scratch = Scratch::new();
+    let user = |uid: &str, identities: &[(&str, &str)]| {
+        let identities: Vec<_> =
+            identities.iter().map(|(p, u)| format!("{{\"provider\":\"{p}\",\"providerUID\":\"{u}\"}}")).collect();
+        format!("{{\"UID\":\"{uid}\",\"identities\":[{}]}}\n", identities.join(","))
+    };
+    let get = |store: &str, uid: &str| scratch.run(&["get", store, uid]).exits(0).out;
+    scratch.write("dup", user("a", &[("p", "1")]) + &user("a", &[("p", "2"), ("p", "1")]));
+    scratch.run(&["import", "m", "dup", "--on-duplicate", "merge"]).exits(0);
+    assert_eq!(get("m", "a"), user("a", &[("p", "1"), ("p", "2")]));
+    scratch.run(&["import", "l", "dup", "--on-duplicate", "last"]).exits(0);
+    assert_eq!(get("l", "a"), user("a", &[("p", "2"), ("p", "1")]));
+
+    scratch.write("conflict", user("a", &[("p", "1")]) + &user("b", &[("p", "1"), ("p", "3")]));
+    scratch.run(&["import", "c", "conflict"]).exits(1).says(&["\"a\""]);
+    scratch.run(&["import", "c", "conflict", "--on-conflict", "ignore"]).exits(0);
+    assert_eq!(get("c", "b"), user("b", &[("p", "3")]));
+
+    scratch.write("new", user("a", &[("p", "9")]));
+    scratch.run(&["import", "m", "new", "--existing", "error"]).exits(1).says(&["in the store"]);
+    scratch.run(&["import", "m", "new", "--existing", "merge"]).exits(0);
+    assert_eq!(get("m", "a"), user("a", &[("p", "1"), ("p", "2"), ("p", "9")]));
+    scratch.run(&["import", "m", "new"]).exits(0);
+    assert_eq!(get("m", "a"), user("a", &[("p", "9")]));
+    scratch.run(&["find", "m", "p", "1"]).exits(4);
+}
+
+#[test]
+fn a_locked_store_names_the_process() {
+    let scratch = Scratch::new();
+    scratch.run_with(&["import", "s", "-"], TWO).exits(0);
+    // This import holds the lock for as long as its standard input is open.
+    let mut holder = scratch.command(&["import", "s", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    let pid = format!("process {}", holder.id());
+    let begun = std::time::Instant::now();
+    let run = loop {
+        let run = scratch.run(&["stats", "s"]);
+        if run.code != Some(0) {
+            break run;
+        }
+        assert!(begun.elapsed().as_secs() < 20, "the import never took the lock");
+    };
+    run.exits(1).says(&["locked", &pid, "hint:"]);
+    scratch.run_with(&["import", "s", "-"], TWO).exits(1).says(&["locked", &pid]);
+    holder.stdin.take().unwrap().write_all(b"{\"UID\":\"h\",\"identities\":[]}\n").unwrap();
+    assert!(holder.wait().unwrap().success());
+    scratch.run(&["get", "s", "h"]).exits(0);
+}
+
+#[test]
+fn an_unwritable_place_is_named() {
+    let scratch = Scratch::new();
+    scratch.write("two", TWO);
+    scratch.run(&["import", "no/where", "two"]).exits(1).says(&["no/where"]);
+    scratch.run(&["import", "/proc/s", "two"]).exits(1).says(&["/proc/s"]);
+    fs::create_dir(scratch.path("closed")).unwrap();
+    fs::set_permissions(scratch.path("closed"), Permissions::from_mode(0o500)).unwrap();
+    if rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED in part: root may write everywhere");
+    } else {
+        scratch.run(&["import", "closed/s", "two"]).exits(1).says(&["closed/s", "hint:"]);
+    }
+    assert_eq!(scratch.names(), ["closed", "two"]);
+}
+
+/// A small file system of its own, unmounted when dropped.
+struct Small(std::path::PathBuf);
+
+impl Small {
+    /// `None` where this process may not mount.
+    fn mount(at: std::path::PathBuf, size: &str) -> Option<Self> {
+        fs::create_dir(&at).unwrap();
+        let mount = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(&at)
+            .output();
+        mount.is_ok_and(|output| output.status.success()).then_some(Self(at))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let unmount = std::process::Command::new("umount").arg(&self.0).status();
+        assert!(unmount.unwrap().success());
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_store_and_files_as_they_were() {
+    let scratch = Scratch::new();
+    let Some(small) = Small::mount(scratch.path("small"), "4m") else {
+        eprintln!("SKIPPED: mounting a small file system needs root");
+        return;
+    };
+    scratch.write("two", TWO);
+    scratch.run(&["generate", "--users", "60000", "-o", "many"]).exits(0);
+    scratch.run(&["import", "small/s", "two"]).exits(0);
+    scratch.run(&["import", "big", "many"]).exits(0);
+    fs::write(scratch.path("small/old.json"), "old").unwrap();
+    let before = content(&small.0);
+
+    let full = &["space", "hint:"];
+    scratch.run(&["import", "small/s", "many"]).exits(1).says(full);
+    scratch.run(&["import", "small/new", "many"]).exits(1).says(full);
+    scratch.run(&["import", "small/sorted", "many", "--memory", "1MiB"]).exits(1).says(full);
+    scratch.run(&["export", "big", "-o", "small/old.json"]).exits(1).says(full);
+    scratch.run(&["export", "big", "-o", "small/new.csv"]).exits(1).says(full);
+    scratch.run(&["generate", "--users", "60000", "-o", "small/users"]).exits(1).says(&["small/users", "space"]);
+
+    let after = content(&small.0);
+    let names = |content: &[(std::path::PathBuf, Vec<u8>)]| content.iter().map(|(p, _)| p.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&after), names(&before));
+    assert_eq!(fs::read_to_string(scratch.path("small/old.json")).unwrap(), "old");
+    scratch.run(&["get", "small/s", "a"]).exits(0);
+    scratch.run(&["verify", "small/s"]).exits(0);
+    assert!(File::open(scratch.path("small/new")).is_err());
+}
