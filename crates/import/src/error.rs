@@ -1,0 +1,308 @@
+//! Errors of an import. The kind answers "what should the caller do"; the message "what happened, and where".
+
+use std::fmt;
+use std::io;
+
+use headcount_block::LimitError;
+use headcount_store::RejectReason;
+
+use crate::detect::Format;
+
+/// What a caller can do about an [`ImportError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Call again with other options.
+    Usage,
+    /// Mend the input, or skip its invalid records.
+    Input,
+    /// Look at the store: see [`headcount_store::Error`].
+    Store,
+    /// Look at the file, pipe or disk that failed.
+    Io,
+    /// Nothing: the caller asked for it.
+    Cancelled,
+}
+
+/// Where in the inputs something is, for messages and reports.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub struct Position {
+    /// Name of the input.
+    pub file: String,
+    /// Whether `number` counts lines or records.
+    pub unit: Unit,
+    /// Line on which the record begins, or number of the record; from 1.
+    pub number: u64,
+    /// Byte offset in the decompressed input, from 0.
+    pub offset: u64,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} {}, byte {}", self.file, self.unit, self.number, self.offset)
+    }
+}
+
+/// How a format counts its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// Lines of the file.
+    Line,
+    /// Users of the document.
+    Record,
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Line => "line",
+            Self::Record => "record",
+        })
+    }
+}
+
+/// Why one record cannot be loaded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadRecord {
+    /// Bytes that are not UTF-8.
+    #[error("not UTF-8: convert the file to UTF-8")]
+    Utf8,
+    /// Bytes that are not JSON.
+    #[error("invalid JSON: {0}")]
+    Json(String),
+    /// JSON of another shape than a user's.
+    #[error("not a user object: {0}")]
+    Shape(String),
+    /// A quote where CSV allows none.
+    #[error("invalid CSV: {0}")]
+    Quotes(&'static str),
+    /// A CSV row with more or fewer fields than the header.
+    #[error("invalid CSV: expected {expected} fields as in the header, found {found}")]
+    Fields {
+        /// Columns of the header.
+        expected: usize,
+        /// Fields of the row.
+        found: usize,
+    },
+    /// A CSV row with only one half of an identity.
+    #[error("{empty} is empty but {given} is not: give both, or none for a user without identities")]
+    HalfIdentity {
+        /// The empty column.
+        empty: &'static str,
+        /// The other column.
+        given: &'static str,
+    },
+    /// A status that does not exist.
+    #[error("status is {0:?}: expected \"registered\" or \"pending\"")]
+    Status(String),
+    /// A value outside the limits of a store.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+}
+
+impl BadRecord {
+    /// A short name of the reason, to count by.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Utf8 => "invalid-utf8",
+            Self::Json(_) => "invalid-json",
+            Self::Shape(_) => "wrong-shape",
+            Self::Quotes(_) => "invalid-csv",
+            Self::Fields { .. } => "field-count",
+            Self::HalfIdentity { .. } => "half-identity",
+            Self::Status(_) => "unknown-status",
+            Self::Limit(_) => "limit",
+        }
+    }
+}
+
+/// A short name of the loader's reason, to count by.
+pub(crate) const fn reject_name(reason: &RejectReason) -> &'static str {
+    match reason {
+        RejectReason::DuplicateUid { .. } => "duplicate-uid",
+        RejectReason::IdentityTaken { .. } => "identity-taken",
+        RejectReason::AlreadyExists => "already-exists",
+        RejectReason::StatusDiffers { .. } => "status-differs",
+        RejectReason::Limit(_) => "limit",
+        _ => "other",
+    }
+}
+
+/// What is wrong with a whole document; never skipped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadDocument {
+    /// The input ends too early.
+    #[error("the input ends inside {0}: it is truncated, nothing was loaded; get it again")]
+    Truncated(&'static str),
+    /// Something else than expected.
+    #[error("expected {expected}, found {found}")]
+    Unexpected {
+        /// What was expected.
+        expected: &'static str,
+        /// What was found.
+        found: String,
+    },
+    /// A record, or the rest of a document, that is too long to be one.
+    #[error("{what} is longer than {max} bytes: is this file of the format {format}?")]
+    TooLong {
+        /// Which part.
+        what: &'static str,
+        /// Greatest length in bytes.
+        max: usize,
+        /// The format it was read as.
+        format: Format,
+    },
+    /// The envelope around the users is not valid.
+    #[error("invalid JSON around the users: {0}")]
+    Envelope(String),
+    /// `users` is not there.
+    #[error("\"users\" is missing: expected a document {{\"users\": [...], \"usersCount\": n, ...}}")]
+    NoUsers,
+    /// The document is the report of a failed export.
+    #[error("the document reports a failed export{0}: nothing was loaded; export again")]
+    FailedExport(String),
+    /// A declared count that is not what was read.
+    #[error(
+        "the document declares {what} {declared}, but {found} were read: it is incomplete or was edited; \
+         nothing was loaded"
+    )]
+    Count {
+        /// `usersCount` or `identitiesCount`.
+        what: &'static str,
+        /// The declared number.
+        declared: u64,
+        /// The number read.
+        found: u64,
+    },
+    /// A CSV header without the needed columns, or with one twice.
+    #[error(
+        "the CSV header {problem}; found: {found}; expected uid, provider, providerUID and optionally status, {hint}"
+    )]
+    Header {
+        /// What is wrong with it.
+        problem: String,
+        /// The columns found.
+        found: String,
+        /// What to do.
+        hint: &'static str,
+    },
+}
+
+/// Why an import failed. Nothing was loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// The format cannot be told from the content.
+    #[error("{file}: {found}; {}", candidates_note(candidates))]
+    UnknownFormat {
+        /// Name of the input.
+        file: String,
+        /// What was found at its beginning.
+        found: String,
+        /// Formats that it may be; empty when it looks like none.
+        candidates: Vec<Format>,
+    },
+    /// Options that contradict each other or the inputs.
+    #[error("{0}")]
+    Usage(String),
+    /// An input cannot be opened or read.
+    #[error("cannot {op} {file}: {source}")]
+    Io {
+        /// What was attempted, such as `open`.
+        op: &'static str,
+        /// Name of the file.
+        file: String,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// A compressed input is damaged or ends too early.
+    #[error("{file}: damaged or truncated {compression} data after {offset} decompressed bytes: {source}")]
+    Compressed {
+        /// Name of the input.
+        file: String,
+        /// `gzip` or `zstd`.
+        compression: &'static str,
+        /// Decompressed bytes before the damage.
+        offset: u64,
+        /// The decoder's error.
+        source: io::Error,
+    },
+    /// A record that cannot be loaded.
+    #[error("{at}: {reason}")]
+    Record {
+        /// The record, with the byte of the problem where known.
+        at: Position,
+        /// What is wrong.
+        reason: BadRecord,
+    },
+    /// A whole input that cannot be loaded.
+    #[error("{file}: {}{reason}", byte_note(*offset))]
+    Document {
+        /// Name of the input.
+        file: String,
+        /// Byte offset of the problem in the decompressed input, where there is one.
+        offset: Option<u64>,
+        /// What is wrong.
+        reason: BadDocument,
+    },
+    /// A user that the loader refused.
+    #[error("{at}: user {uid:?}: {reason}")]
+    Rejected {
+        /// The refused record.
+        at: Position,
+        /// Its user.
+        uid: String,
+        /// Why, with the place of the other record where there is one.
+        reason: String,
+    },
+    /// The store refused the load.
+    #[error(transparent)]
+    Store(headcount_store::Error),
+    /// Cancelled through the [`Progress`](headcount_block::Progress).
+    #[error("cancelled: nothing was loaded")]
+    Cancelled,
+}
+
+impl ImportError {
+    /// What the caller can do about it.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::UnknownFormat { .. } | Self::Usage(_) => ErrorKind::Usage,
+            Self::Io { .. } => ErrorKind::Io,
+            Self::Compressed { .. } | Self::Record { .. } | Self::Document { .. } | Self::Rejected { .. } => {
+                ErrorKind::Input
+            }
+            Self::Store(_) => ErrorKind::Store,
+            Self::Cancelled => ErrorKind::Cancelled,
+        }
+    }
+
+    pub(crate) fn io(op: &'static str, file: impl Into<String>, source: io::Error) -> Self {
+        Self::Io { op, file: file.into(), source }
+    }
+}
+
+impl From<headcount_block::Cancelled> for ImportError {
+    fn from(_: headcount_block::Cancelled) -> Self {
+        Self::Cancelled
+    }
+}
+
+fn candidates_note(candidates: &[Format]) -> String {
+    let flag = |f: &Format| format!("--format {f}");
+    match candidates {
+        [] => "give --format gigya-json, --format ndjson or --format csv if it is one of these".to_owned(),
+        [one] => format!("give {} if that is what it is", flag(one)),
+        many => {
+            format!("it may be any of several formats: give {}", many.iter().map(flag).collect::<Vec<_>>().join(" or "))
+        }
+    }
+}
+
+fn byte_note(offset: Option<u64>) -> String {
+    offset.map(|at| format!("byte {at}: ")).unwrap_or_default()
+}

@@ -1,0 +1,251 @@
+//! The import: inputs, options, and the run that reads everything, loads it at once, and reports.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use headcount_block::Progress;
+use headcount_store::{BulkLoad, LoadOptions, LoadReport, RejectReason, Rejection, Shard, Store};
+
+use crate::detect::Format;
+use crate::error::{ImportError, reject_name};
+use crate::input::{Input, Prepared};
+use crate::parse::{Counts, EXAMPLES, OnInvalid};
+use crate::read::{AllRead, Names, Plan, read_all};
+use crate::rejects::Rejects;
+use crate::report::{FileReport, ProviderCount, RejectedExample, Report};
+
+/// An import into a store: all inputs are one load, all or nothing.
+///
+/// Invalid records end it unless [`LoadOptions::skip_rejected`] is set; then they are counted, reported, and written
+/// to [`rejects`](Self::rejects), and the valid ones are loaded. A document or a compressed file that is not whole
+/// always ends it. Memory is bounded whatever the size of the inputs: that of [`LoadOptions::memory`], and beside it
+/// about 2 MiB and 1 MiB a thread; 8 MiB more for each record on its way that is as long as a record may be.
+pub struct Import<'s> {
+    store: &'s Store,
+    format: Format,
+    inputs: Vec<Input>,
+    options: LoadOptions,
+    progress: Arc<Progress>,
+    rejects: Option<Box<dyn Write + Send>>,
+}
+
+impl fmt::Debug for Import<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Import").field("format", &self.format).field("inputs", &self.inputs).finish_non_exhaustive()
+    }
+}
+
+impl<'s> Import<'s> {
+    /// An import into `store`, with default options and no inputs yet.
+    #[must_use]
+    pub fn new(store: &'s Store) -> Self {
+        Self {
+            store,
+            format: Format::Auto,
+            inputs: Vec::new(),
+            options: LoadOptions::default(),
+            progress: Arc::default(),
+            rejects: None,
+        }
+    }
+
+    /// The format of all inputs; told by the content of each unless given.
+    #[must_use]
+    pub const fn format(mut self, format: Format) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// Adds an input.
+    #[must_use]
+    pub fn input(mut self, input: Input) -> Self {
+        self.inputs.push(input);
+        self
+    }
+
+    /// Options of the load; `threads` is also the number of threads that parse.
+    #[must_use]
+    pub fn options(mut self, options: LoadOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Counters to watch the import by, and to cancel it.
+    #[must_use]
+    pub fn progress(mut self, progress: Arc<Progress>) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// Where skipped records go, in the format of the inputs: NDJSON for both JSON formats, CSV with the header of the
+    /// inputs for CSV. Nothing is written when no record is skipped.
+    #[must_use]
+    pub fn rejects(mut self, rejects: Option<Box<dyn Write + Send>>) -> Self {
+        self.rejects = rejects;
+        self
+    }
+
+    /// Reads all inputs and loads them.
+    ///
+    /// # Errors
+    /// [`ImportError`]; nothing was loaded.
+    pub fn run(self) -> Result<Report, ImportError> {
+        let Self { store, format, inputs, options, progress, rejects } = self;
+        if inputs.is_empty() {
+            return Err(ImportError::Usage("no input was given".to_owned()));
+        }
+        progress.set_phase("reading");
+        let prepare = |input| Prepared::new(input, format, &progress);
+        let mut inputs = inputs.into_iter().map(prepare).collect::<Result<Vec<_>, _>>()?;
+        progress.set_total_bytes(inputs.iter().map(Prepared::file_len).sum::<Option<u64>>().unwrap_or(0));
+        let names = Names::of(&inputs);
+        let rejects = rejects.filter(|_| options.skip_rejected);
+        let mut rejects = rejects.map(|out| Rejects::new(out, &inputs)).transpose()?;
+        let on_invalid = match (options.skip_rejected, &rejects) {
+            (false, _) => OnInvalid::Fail,
+            (true, None) => OnInvalid::Count,
+            (true, Some(_)) => OnInvalid::Keep,
+        };
+        let threads = options.threads.max(1);
+        let load = store.bulk_load(options, &progress).map_err(|e| load_error(e, &names))?;
+        let shards = (0..threads).map(|_| load.shard()).collect();
+        let plan = Plan { names: &names, on_invalid, progress: &progress, rejects: rejects.as_mut() };
+        let read = read_all(&mut inputs, shards, plan)?;
+        let mut report = Draft::new(&inputs, &read, &names)?;
+        let loaded = report.load(load, read.sinks, &names, rejects.as_mut())?;
+        if let Some(rejects) = &mut rejects {
+            rejects.finish().map_err(|e| ImportError::io("write", "the file of rejected records", e))?;
+        }
+        Ok(report.finish(loaded))
+    }
+}
+
+/// A report in the making.
+struct Draft {
+    files: Vec<FileReport>,
+    counts: Counts,
+    by_reason: BTreeMap<String, u64>,
+    examples: Vec<RejectedExample>,
+    warnings: Vec<String>,
+}
+
+impl Draft {
+    /// What the readers found.
+    fn new(inputs: &[Prepared], read: &AllRead<Shard>, names: &Names) -> Result<Self, ImportError> {
+        let mut counts = Counts::default();
+        let mut files = Vec::with_capacity(inputs.len());
+        let mut warnings = Vec::new();
+        for (input, file) in inputs.iter().zip(&read.files) {
+            counts.add(&file.counts);
+            warnings.extend(file.check_counts(&input.name)?);
+            if let Some((header, _)) = input.header.as_ref().filter(|(header, _)| !header.ignored.is_empty()) {
+                warnings.push(format!("{}: columns that were not used: {}", input.name, header.ignored.join(", ")));
+            }
+            files.push(FileReport {
+                name: input.name.clone(),
+                format: input.format,
+                compression: input.compression,
+                bytes: file.bytes,
+                records: file.counts.records,
+                rejected: file.counts.rejected,
+            });
+        }
+        let examples = read.examples.iter().map(|(place, reason)| RejectedExample {
+            at: names.position(*place),
+            uid: None,
+            reason: reason.name().to_owned(),
+            message: reason.to_string(),
+        });
+        let by_reason = read.by_reason.iter().map(|(reason, n)| ((*reason).to_owned(), *n)).collect();
+        Ok(Self { files, counts, by_reason, examples: examples.collect(), warnings })
+    }
+
+    /// Loads what was read, and notes what the loader refuses.
+    fn load(
+        &mut self,
+        load: BulkLoad,
+        shards: Vec<Shard>,
+        names: &Names,
+        mut rejects: Option<&mut Rejects>,
+    ) -> Result<LoadReport, ImportError> {
+        let mut refused = 0;
+        let mut note = |rejection: &Rejection| -> io::Result<()> {
+            let reason = reject_name(&rejection.reason);
+            *self.by_reason.entry(reason.to_owned()).or_default() += 1;
+            refused += 1;
+            if refused <= EXAMPLES {
+                self.examples.push(RejectedExample {
+                    at: names.position(rejection.at),
+                    uid: Some(rejection.user.uid.clone()),
+                    reason: reason.to_owned(),
+                    message: message_of(&rejection.reason, names),
+                });
+            }
+            rejects.as_mut().map_or(Ok(()), |rejects| rejects.user(&rejection.user))
+        };
+        load.finish(shards, &mut note).map_err(|e| load_error(e, names))
+    }
+
+    fn finish(self, load: LoadReport) -> Report {
+        let providers = load
+            .providers
+            .iter()
+            .map(|(provider, identities)| ProviderCount { provider: provider.clone(), identities: *identities });
+        let mut providers: Vec<_> = providers.collect();
+        providers.sort_by(|a, b| b.identities.cmp(&a.identities).then_with(|| a.provider.cmp(&b.provider)));
+        Report {
+            files: self.files,
+            records: self.counts.records,
+            accepted: self.counts.records - self.counts.rejected,
+            rejected: self.counts.rejected + load.rejected,
+            rejected_by_reason: self.by_reason,
+            rejected_examples: self.examples,
+            users: load.users,
+            pending: load.pending,
+            without_identities: self.counts.bare,
+            identities: load.identities,
+            repeated_identities: self.counts.repeated + load.identities_repeated,
+            providers,
+            warnings: self.warnings,
+            load,
+        }
+    }
+}
+
+/// An error of the loader, with the names of the inputs in it.
+fn load_error(error: headcount_store::Error, names: &Names) -> ImportError {
+    match error {
+        headcount_store::Error::Cancelled => ImportError::Cancelled,
+        headcount_store::Error::Rejected(rejection) => ImportError::Rejected {
+            at: names.position(rejection.at),
+            reason: message_of(&rejection.reason, names),
+            uid: rejection.user.uid,
+        },
+        other => ImportError::Store(other),
+    }
+}
+
+fn message_of(reason: &RejectReason, names: &Names) -> String {
+    match reason {
+        RejectReason::DuplicateUid { first } => format!(
+            "this UID was given before, at {}; remove one, or choose to merge them or to let the last one win",
+            names.position(*first)
+        ),
+        RejectReason::IdentityTaken { provider, provider_uid, owner, owner_at } => {
+            let place = owner_at.map_or_else(|| "in the store".to_owned(), |at| format!("at {}", names.position(at)));
+            format!(
+                "identity {provider:?} {provider_uid:?} belongs to user {owner:?} ({place}); an identity belongs to one \
+                 user: correct one of them, or choose to ignore such conflicts"
+            )
+        }
+        RejectReason::AlreadyExists => {
+            "the store has this UID already; choose to replace or to merge existing users".to_owned()
+        }
+        RejectReason::StatusDiffers { first } => {
+            format!("its status differs from that of its row at {}; give all rows of a UID one", names.position(*first))
+        }
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,248 @@
+//! Inputs: opening them, decompressing them by content, and looking at their beginning.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Cursor, Read};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use flate2::bufread::MultiGzDecoder;
+use headcount_block::Progress;
+
+use crate::csv::{self, Header};
+use crate::detect::{Format, bom_len, detect};
+use crate::error::ImportError;
+use crate::scan::newlines;
+
+/// How much of an input is looked at to tell its format; a CSV header must end within it.
+const HEAD: usize = 64 << 10;
+/// Bytes that a decoder is fed with at a time.
+const FEED: usize = 256 << 10;
+
+/// One file, pipe or other stream to import.
+pub struct Input {
+    name: String,
+    source: Source,
+}
+
+enum Source {
+    Path(PathBuf),
+    Reader(Box<dyn Read + Send>),
+}
+
+impl Input {
+    /// The file at `path`. It is opened by [`Import::run`](crate::Import::run).
+    #[must_use]
+    pub fn path(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        Self { name: path.display().to_string(), source: Source::Path(path) }
+    }
+
+    /// A stream, such as standard input; `name` stands for it in messages.
+    #[must_use]
+    pub fn reader(name: impl Into<String>, reader: Box<dyn Read + Send>) -> Self {
+        Self { name: name.into(), source: Source::Reader(reader) }
+    }
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Input").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// How an input was compressed, by its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// gzip, of any number of members.
+    Gzip,
+    /// Zstandard, of any number of frames.
+    Zstd,
+}
+
+impl Compression {
+    fn of(magic: &[u8]) -> Self {
+        match magic {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            _ => Self::None,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::None => "plain",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// Reading `file` failed after `offset` decompressed bytes.
+pub(crate) fn read_error(file: &str, compression: Compression, offset: u64, source: io::Error) -> ImportError {
+    // What the operating system says is not the decoder's complaint.
+    if compression == Compression::None || source.raw_os_error().is_some() {
+        return ImportError::io("read", file, source);
+    }
+    ImportError::Compressed { file: file.to_owned(), compression: compression.name(), offset, source }
+}
+
+/// Counts what is read of the input as it lies there, compressed or not.
+struct Counted<R> {
+    inner: R,
+    progress: Option<Arc<Progress>>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        if let Some(progress) = &self.progress {
+            progress.add_bytes(n as u64);
+        }
+        Ok(n)
+    }
+}
+
+/// The decompressed content of an input.
+struct Content {
+    reader: Box<dyn Read + Send>,
+    compression: Compression,
+}
+
+impl Content {
+    fn of(name: &str, raw: impl Read + Send + 'static, progress: Option<Arc<Progress>>) -> Result<Self, ImportError> {
+        let mut raw = Counted { inner: raw, progress };
+        let mut magic = Vec::new();
+        (&mut raw).take(4).read_to_end(&mut magic).map_err(|e| ImportError::io("read", name, e))?;
+        let compression = Compression::of(&magic);
+        let whole = Cursor::new(magic).chain(raw);
+        let reader: Box<dyn Read + Send> = match compression {
+            Compression::None => Box::new(whole),
+            Compression::Gzip => Box::new(MultiGzDecoder::new(BufReader::with_capacity(FEED, whole))),
+            Compression::Zstd => {
+                let decoder = zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(FEED, whole));
+                Box::new(decoder.map_err(|e| ImportError::io("decompress", name, e))?)
+            }
+        };
+        Ok(Self { reader, compression })
+    }
+
+    /// The first bytes, fewer than [`HEAD`] only when there are no more.
+    fn head(&mut self, name: &str) -> Result<Vec<u8>, ImportError> {
+        let mut head = Vec::new();
+        let read = (&mut self.reader).take(HEAD as u64).read_to_end(&mut head);
+        read.map_err(|e| read_error(name, self.compression, head.len() as u64, e))?;
+        Ok(head)
+    }
+}
+
+/// An input whose format is known.
+pub(crate) struct Prepared {
+    pub(crate) name: String,
+    pub(crate) format: Format,
+    pub(crate) compression: Compression,
+    /// Bytes before the first record: a byte order mark, and the header.
+    pub(crate) skip: u64,
+    /// Of a CSV: its header, and the line after it.
+    pub(crate) header: Option<(Arc<Header>, u64)>,
+    source: Again,
+}
+
+/// A regular file is opened again when its turn comes, so that there is no limit on their number.
+enum Again {
+    File(PathBuf, u64),
+    Stream(Box<dyn Read + Send>),
+}
+
+impl Prepared {
+    /// Opens an input, looks at its beginning, and tells its format unless it is given.
+    pub(crate) fn new(input: Input, format: Format, progress: &Arc<Progress>) -> Result<Self, ImportError> {
+        let Input { name, source } = input;
+        let (mut content, regular) = match source {
+            Source::Reader(reader) => (Content::of(&name, reader, Some(Arc::clone(progress)))?, None),
+            Source::Path(path) => {
+                let file = open(&name, &path)?;
+                let metadata = file.metadata().map_err(|e| ImportError::io("open", &name, e))?;
+                // What is only looked at does not count as read.
+                let counted = (!metadata.is_file()).then(|| Arc::clone(progress));
+                (Content::of(&name, file, counted)?, metadata.is_file().then_some((path, metadata.len())))
+            }
+        };
+        let head = content.head(&name)?;
+        let format = match format {
+            Format::Auto => detect(&head).map_err(|e| ImportError::UnknownFormat {
+                file: name.clone(),
+                found: e.found,
+                candidates: e.candidates,
+            })?,
+            given => given,
+        };
+        let bom = bom_len(&head);
+        let (skip, header) = match format {
+            Format::Csv => header(&name, &head, bom).map(|(skip, header)| (skip, Some(header)))?,
+            _ => (bom, None),
+        };
+        let compression = content.compression;
+        let source = match regular {
+            Some((path, len)) => Again::File(path, len),
+            None => Again::Stream(Box::new(Cursor::new(head).chain(content.reader))),
+        };
+        Ok(Self { name, format, compression, skip: skip as u64, header, source })
+    }
+
+    /// Length of the file as it lies there; `None` for a stream.
+    pub(crate) const fn file_len(&self) -> Option<u64> {
+        match &self.source {
+            Again::File(_, len) => Some(*len),
+            Again::Stream(_) => None,
+        }
+    }
+
+    /// The decompressed content from the first record on.
+    pub(crate) fn records(&mut self, progress: &Arc<Progress>) -> Result<Box<dyn Read + Send>, ImportError> {
+        let mut reader = match std::mem::replace(&mut self.source, Again::Stream(Box::new(io::empty()))) {
+            Again::Stream(reader) => reader,
+            Again::File(path, _) => {
+                let content = Content::of(&self.name, open(&self.name, &path)?, Some(Arc::clone(progress)))?;
+                if content.compression != self.compression {
+                    return Err(ImportError::io("read", &self.name, io::Error::other("it changed while it was read")));
+                }
+                content.reader
+            }
+        };
+        io::copy(&mut (&mut reader).take(self.skip), &mut io::sink())
+            .map_err(|e| read_error(&self.name, self.compression, 0, e))?;
+        Ok(reader)
+    }
+}
+
+fn open(name: &str, path: &PathBuf) -> Result<File, ImportError> {
+    // Opening a directory works, and reading it fails with a message that does not say so.
+    let is_dir = fs::metadata(path).is_ok_and(|m| m.is_dir());
+    if is_dir {
+        return Err(ImportError::io("open", name, io::Error::new(io::ErrorKind::IsADirectory, "it is a directory")));
+    }
+    File::open(path).map_err(|e| ImportError::io("open", name, e))
+}
+
+/// The header of a CSV after `bom` bytes: where the records begin, and the header with the line of the first of them.
+fn header(name: &str, head: &[u8], bom: usize) -> Result<(usize, (Arc<Header>, u64)), ImportError> {
+    let text = head.get(bom..).unwrap_or_default();
+    let blank = text.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(text.len());
+    let text = text.get(blank..).unwrap_or_default();
+    let record = csv::record_end(text).and_then(|len| text.get(..len)).unwrap_or(text);
+    let skip = bom + blank + record.len();
+    let header = Header::parse(record).map_err(|reason| ImportError::Document {
+        file: name.to_owned(),
+        offset: Some((bom + blank) as u64),
+        reason,
+    })?;
+    let line = 1 + newlines(head.get(..skip).unwrap_or_default());
+    Ok((skip, (header, line)))
+}
+
+#[cfg(test)]
+mod tests;

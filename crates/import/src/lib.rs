@@ -1,0 +1,37 @@
+//! Other systems' user files in: Gigya's `exportUsers` JSON, NDJSON of its user objects, and CSV, plain or compressed.
+//!
+//! An [`Import`] reads any number of inputs into one bulk load of a store, all or nothing:
+//!
+//! | format | records | where errors point |
+//! | --- | --- | --- |
+//! | [`Format::GigyaJson`] | the elements of `users`; counts after or before them are checked | number of the user, byte |
+//! | [`Format::Ndjson`] | one user object a line; blank lines are skipped | line, byte |
+//! | [`Format::Csv`] | rows under a header with `uid`, `provider`, `providerUID` and perhaps `status`, in any order and case | line, byte |
+//!
+//! gzip (of several members) and Zstandard are told by content, and so is the format: when nothing or more than one
+//! thing fits, that is an error that names the candidates. An empty input is one such, unless its format is given:
+//! then NDJSON of no lines is no users, while a document and a CSV header are missing.
+//!
+//! What is accepted is decided by `serde_json`, and for CSV with quotes by `csv_core` after a check that RFC 4180 is
+//! kept. The fast paths in front of them take only records that the parsers would read alike.
+
+mod chunk;
+mod csv;
+mod detect;
+mod error;
+mod gigya;
+mod import;
+mod input;
+mod json;
+mod parse;
+mod read;
+mod rejects;
+mod report;
+mod rows;
+mod scan;
+
+pub use detect::{Format, UnknownFormatName};
+pub use error::{BadDocument, BadRecord, ErrorKind, ImportError, Position, Unit};
+pub use import::Import;
+pub use input::{Compression, Input};
+pub use report::{FileReport, ProviderCount, RejectedExample, Report};

@@ -1,0 +1,147 @@
+//! Refused records, written in the format they came in, so that the file can be mended and imported again.
+
+use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
+
+use headcount_block::{Identity, Status, User};
+use serde::Serialize;
+use serde::ser::SerializeMap;
+
+use crate::csv::{Column, Header};
+use crate::detect::Format;
+use crate::error::ImportError;
+use crate::input::Prepared;
+
+/// What a file of rejects looks like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Style {
+    /// A user object a line.
+    Lines,
+    /// Rows under this header.
+    Rows(Arc<Header>),
+}
+
+/// Writes refused records.
+pub(crate) struct Rejects {
+    out: BufWriter<Box<dyn Write + Send>>,
+    style: Style,
+    begun: bool,
+}
+
+impl Rejects {
+    /// A writer for the refused records of these inputs.
+    ///
+    /// # Errors
+    /// [`ImportError::Usage`] when their records cannot stand in one file.
+    pub(crate) fn new(out: Box<dyn Write + Send>, inputs: &[Prepared]) -> Result<Self, ImportError> {
+        let mut styles = inputs.iter().map(|input| (style(input), &input.name));
+        let (style, first) = styles.next().ok_or_else(|| ImportError::Usage("no input".to_owned()))?;
+        if let Some((_, other)) = styles.find(|(s, _)| *s != style) {
+            return Err(ImportError::Usage(format!(
+                "the rejected records of {first} and {other} cannot share one file, since their formats or CSV headers \
+                 differ: import them one after the other"
+            )));
+        }
+        Ok(Self { out: BufWriter::new(out), style, begun: false })
+    }
+
+    /// Writes records as they were, each with its line end.
+    pub(crate) fn raw(&mut self, lines: &[u8]) -> io::Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        self.begin()?;
+        self.out.write_all(lines)
+    }
+
+    /// Writes a user that the loader refused.
+    pub(crate) fn user(&mut self, user: &User) -> io::Result<()> {
+        self.begin()?;
+        let Self { out, style, .. } = self;
+        match style {
+            Style::Lines => {
+                serde_json::to_writer(&mut *out, &Object(user))?;
+                out.write_all(b"\n")
+            }
+            Style::Rows(header) if user.identities.is_empty() => write_row(out, header, user, None),
+            Style::Rows(header) => user.identities.iter().try_for_each(|i| write_row(out, header, user, Some(i))),
+        }
+    }
+
+    /// Writes what is buffered.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        if !std::mem::replace(&mut self.begun, true)
+            && let Style::Rows(header) = &self.style
+        {
+            write!(self.out, "{}\r\n", header.raw)?;
+        }
+        Ok(())
+    }
+}
+
+fn style(input: &Prepared) -> Style {
+    match (&input.header, input.format) {
+        (Some((header, _)), Format::Csv) => Style::Rows(Arc::clone(header)),
+        _ => Style::Lines,
+    }
+}
+
+fn write_row(out: &mut impl Write, header: &Header, user: &User, identity: Option<&Identity>) -> io::Result<()> {
+    for (i, column) in header.columns.iter().enumerate() {
+        if i > 0 {
+            out.write_all(b",")?;
+        }
+        write_field(
+            out,
+            match column {
+                Column::Uid => &user.uid,
+                Column::Provider => identity.map_or("", |i| &i.provider),
+                Column::ProviderUid => identity.map_or("", |i| &i.provider_uid),
+                Column::Status => user.status.as_str(),
+                Column::Ignored => "",
+            },
+        )?;
+    }
+    out.write_all(b"\r\n")
+}
+
+fn write_field(out: &mut impl Write, field: &str) -> io::Result<()> {
+    if headcount_block::text::csv_needs_quotes(field.as_bytes()) {
+        write!(out, "\"{}\"", field.replace('"', "\"\""))
+    } else {
+        out.write_all(field.as_bytes())
+    }
+}
+
+/// A user as an object of our exports.
+struct Object<'a>(&'a User);
+
+impl Serialize for Object<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("UID", &self.0.uid)?;
+        if self.0.status == Status::Pending {
+            map.serialize_entry("status", self.0.status.as_str())?;
+        }
+        map.serialize_entry("identities", &Objects(&self.0.identities))?;
+        map.end()
+    }
+}
+
+struct Objects<'a>(&'a [Identity]);
+
+impl Serialize for Objects<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct One<'a> {
+            provider: &'a str,
+            #[serde(rename = "providerUID")]
+            provider_uid: &'a str,
+        }
+        serializer.collect_seq(self.0.iter().map(|i| One { provider: &i.provider, provider_uid: &i.provider_uid }))
+    }
+}
