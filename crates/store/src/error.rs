@@ -1,0 +1,160 @@
+//! Errors of a store. A variant answers "what should the caller do"; the message says what happened and where.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use headcount_block as block;
+use headcount_block::{Damage, Fault, LimitError};
+
+use crate::load::Rejection;
+
+/// Result of a store's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation on a store failed. Nothing was changed unless the variant says otherwise.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is something at the path already.
+    #[error("{} exists already: expected a path where a store can be created", path.display())]
+    Exists {
+        /// The path.
+        path: PathBuf,
+    },
+    /// There is nothing at the path.
+    #[error("no store at {}: there is no such directory", path.display())]
+    NotFound {
+        /// The path.
+        path: PathBuf,
+    },
+    /// There is something else at the path.
+    #[error("{} is not a Headcount store: {why}", path.display())]
+    NotAStore {
+        /// The path.
+        path: PathBuf,
+        /// What is missing.
+        why: &'static str,
+    },
+    /// Another process has the store open.
+    #[error("the store {} is locked{}", path.display(), holder_note(*pid))]
+    Locked {
+        /// The store.
+        path: PathBuf,
+        /// The process that holds it, where it could be found out.
+        pid: Option<u32>,
+    },
+    /// The store was opened for reading only.
+    #[error("the store {} was opened for reading only", path.display())]
+    ReadOnly {
+        /// The store.
+        path: PathBuf,
+    },
+    /// Written by a version that this one cannot read.
+    #[error("{} has format version {found}, this program reads up to {supported}: use a newer Headcount", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The version in the file.
+        found: u32,
+        /// Greatest version that is read.
+        supported: u32,
+    },
+    /// Uses a feature that this version does not know.
+    #[error("{} uses features {unknown:#x} that this program does not know ({kind}): use a newer Headcount", path.display())]
+    Feature {
+        /// The file.
+        path: PathBuf,
+        /// The unknown bits.
+        unknown: u64,
+        /// `incompatible`, or `read-only compatible` when it could still be opened for reading.
+        kind: &'static str,
+    },
+    /// Bytes that are not what was written: restore a backup.
+    #[error(transparent)]
+    Damage(Box<Damage>),
+    /// The operating system refused.
+    #[error("cannot {op} {}: {source}", path.display())]
+    Io {
+        /// What was attempted, such as `create`.
+        op: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Its error.
+        source: io::Error,
+    },
+    /// The first record that could not be loaded; nothing was loaded.
+    #[error("{0}")]
+    Rejected(Box<Rejection>),
+    /// A load is running already.
+    #[error("a load into this store is running already: wait for it to end")]
+    Busy,
+    /// A value outside the limits.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// Cancelled by the caller.
+    #[error("cancelled: nothing was changed")]
+    Cancelled,
+    /// A limit of the format was reached.
+    #[error("{what}: at most {max} are possible, {found} were needed")]
+    TooLarge {
+        /// What there is too much of.
+        what: &'static str,
+        /// The limit.
+        max: u64,
+        /// What was needed.
+        found: u64,
+    },
+    /// A thread of the operation panicked: a bug.
+    #[error("internal error: a {0} thread panicked; nothing was changed")]
+    Panicked(&'static str),
+}
+
+fn holder_note(pid: Option<u32>) -> String {
+    pid.map_or_else(|| " by another process".to_owned(), |pid| format!(" by process {pid}"))
+}
+
+impl Error {
+    pub(crate) fn io(op: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { op, path: path.to_path_buf(), source }
+    }
+
+    /// `fault`, found in the structure at byte `base` of `file`.
+    pub(crate) fn fault(fault: Fault, file: &Path, base: u64) -> Self {
+        Self::from(fault.at(file, base))
+    }
+
+    /// Whether this is damage, as opposed to a passing fault or misuse.
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        matches!(self, Self::Damage(_))
+    }
+}
+
+impl From<block::Error> for Error {
+    fn from(error: block::Error) -> Self {
+        match error {
+            block::Error::Damage(damage) => Self::Damage(damage),
+            block::Error::Io { op, path, source } => Self::Io { op, path, source },
+            block::Error::Limit(limit) => Self::Limit(limit),
+            _ => Self::Cancelled,
+        }
+    }
+}
+
+impl From<block::Cancelled> for Error {
+    fn from(_: block::Cancelled) -> Self {
+        Self::Cancelled
+    }
+}
+
+impl From<Error> for block::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Damage(damage) => Self::Damage(damage),
+            Error::Io { op, path, source } => Self::Io { op, path, source },
+            Error::Limit(limit) => Self::Limit(limit),
+            Error::Cancelled => Self::Cancelled(block::Cancelled),
+            other => Self::Io { op: "read", path: PathBuf::new(), source: io::Error::other(other) },
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The fragile file operations, in one place: names, permissions, and what has to be fsynced before what.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// The current manifest.
+pub(crate) const MANIFEST: &str = "MANIFEST";
+/// The manifest before the current one, for salvage only.
+pub(crate) const MANIFEST_PREVIOUS: &str = "MANIFEST.prev";
+/// The lock file, which holds the writer's process id.
+pub(crate) const LOCK: &str = "LOCK";
+/// Directory of unfinished files; whatever is in it when a store is opened for writing is removed.
+pub(crate) const TMP: &str = "tmp";
+/// Suffix of segment files.
+pub(crate) const SEGMENT_SUFFIX: &str = ".seg";
+
+/// Name of the segment with this id.
+pub(crate) fn segment_name(id: u128) -> String {
+    format!("{id:032x}{SEGMENT_SUFFIX}")
+}
+
+/// Creates a directory that only its owner can look into: it will hold personal data.
+pub(crate) fn create_dir(path: &Path) -> Result<()> {
+    DirBuilder::new().mode(0o700).create(path).map_err(|e| Error::io("create directory", path, e))
+}
+
+/// Creates a new file for its owner alone.
+pub(crate) fn create_new(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|e| Error::io("create", path, e))
+}
+
+/// A file without a name: it is gone when it is closed, also by a crash.
+pub(crate) fn scratch(dir: &Path) -> Result<File> {
+    tempfile::tempfile_in(dir).map_err(|e| Error::io("create a temporary file in", dir, e))
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_dir(path: &Path) -> Result<()> {
+    File::open(path).and_then(|d| d.sync_all()).map_err(|e| Error::io("fsync directory", path, e))
+}
+
+/// Makes a finished file durable and read-only, and gives it its name. `from` and `to` lie below one store.
+pub(crate) fn publish(file: &File, from: &Path, to: &Path) -> Result<()> {
+    file.set_permissions(fs::Permissions::from_mode(0o400)).map_err(|e| Error::io("make read-only", from, e))?;
+    file.sync_all().map_err(|e| Error::io("fsync", from, e))?;
+    fs::rename(from, to).map_err(|e| Error::io("rename into place", to, e))?;
+    sync_dir(to.parent().unwrap_or(to))
+}
+
+/// Replaces `dir/name` by `bytes`, atomically and durably; the old content, if any, stays as `dir/previous`.
+pub(crate) fn replace(dir: &Path, name: &str, previous: &str, bytes: &[u8]) -> Result<()> {
+    let (new, current) = (dir.join(format!("{name}.new")), dir.join(name));
+    remove_if_there(&new)?;
+    let written = write_new(&new, bytes).and_then(|()| {
+        keep_previous(&current, &dir.join(previous))?;
+        fs::rename(&new, &current).map_err(|e| Error::io("rename into place", &current, e))
+    });
+    if written.is_err() {
+        // The error that counts is the first one; a leftover is removed at the next open.
+        let _ = fs::remove_file(&new);
+    }
+    written?;
+    sync_dir(dir)
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = create_new(path)?;
+    file.write_all(bytes).map_err(|e| Error::io("write", path, e))?;
+    file.sync_all().map_err(|e| Error::io("fsync", path, e))
+}
+
+/// A second name for the current file, by hard link, where there is one.
+fn keep_previous(current: &Path, previous: &Path) -> Result<()> {
+    remove_if_there(previous)?;
+    match fs::hard_link(current, previous) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        // A file system without hard links keeps a copy.
+        Err(_) => fs::copy(current, previous).map(|_| ()).map_err(|e| Error::io("copy", current, e)),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Removes a file; that there is none is fine.
+pub(crate) fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes what a crash left: unfinished files, and segments that no manifest names. Returns how many.
+pub(crate) fn clean(dir: &Path, live: &[u128]) -> Result<usize> {
+    let mut removed = 0;
+    let live: Vec<String> = live.iter().map(|id| segment_name(*id)).collect();
+    for path in entries(dir)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let ours = is_segment_name(&name) && !live.contains(&name.clone().into_owned());
+        if ours || name == format!("{MANIFEST}.new") {
+            remove_if_there(&path)?;
+            removed += 1;
+        }
+    }
+    let tmp = dir.join(TMP);
+    if tmp.is_dir() {
+        for path in entries(&tmp)? {
+            remove_if_there(&path)?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// Whether a name is one that [`segment_name`] makes.
+fn is_segment_name(name: &str) -> bool {
+    name.strip_suffix(SEGMENT_SUFFIX).is_some_and(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// Removes a store's own files and then its directory, if nothing else is in it.
+pub(crate) fn remove_store(dir: &Path) -> Result<()> {
+    clean(dir, &[])?;
+    let tmp = dir.join(TMP);
+    if tmp.is_dir() {
+        fs::remove_dir(&tmp).map_err(|e| Error::io("remove directory", &tmp, e))?;
+    }
+    for name in [MANIFEST, MANIFEST_PREVIOUS, LOCK] {
+        remove_if_there(&dir.join(name))?;
+    }
+    fs::remove_dir(dir).map_err(|e| Error::io("remove directory", dir, e))
+}
+
+fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+    let list = fs::read_dir(dir).and_then(|d| d.map(|e| e.map(|e| e.path())).collect::<io::Result<Vec<_>>>());
+    list.map_err(|e| Error::io("list", dir, e))
+}

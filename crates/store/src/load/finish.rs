@@ -1,0 +1,238 @@
+//! The second half of a load: merge, check, write, publish.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Release;
+use std::thread;
+
+use headcount_block::{Dictionary, DictionaryBuilder, Progress, RowBuf, RowRef, Totals};
+
+use super::combine::{Candidate, Combined, Combiner, without};
+use super::conflict::{Claims, Drops};
+use super::options::{Existing, LoadOptions, LoadReport, Rejection};
+use super::publish::publish;
+use super::runs::Merge;
+use super::shard::{ProviderCounts, Shard};
+use crate::error::{Error, Result};
+use crate::segment::{Finished, SegmentWriter};
+use crate::snapshot::owned;
+use crate::store::Inner;
+use crate::version::Version;
+
+/// How often users are left out and the rest is checked again before a load gives up.
+const ROUNDS: usize = 8;
+/// Users between two looks at the cancellation flag.
+const CHECK_EVERY: u64 = 4096;
+
+/// A load in work. Dropping it leaves the store as it is.
+#[derive(Debug)]
+pub struct BulkLoad {
+    store: Arc<Inner>,
+    base: Arc<Version>,
+    options: LoadOptions,
+    progress: Arc<Progress>,
+}
+
+impl Drop for BulkLoad {
+    fn drop(&mut self) {
+        self.store.loading.store(false, Release);
+    }
+}
+
+/// What one pass over the merge wrote.
+struct Pass {
+    finished: Option<Finished>,
+    claims: Claims,
+    replaced: u64,
+    unchanged: u64,
+    /// Sums of the rows of the store that are replaced.
+    hidden: Totals,
+    counts: Combined,
+}
+
+impl BulkLoad {
+    pub(crate) fn new(store: Arc<Inner>, base: Arc<Version>, options: LoadOptions, progress: Arc<Progress>) -> Self {
+        Self { store, base, options, progress }
+    }
+
+    /// A shard for one thread. Make as many as [`LoadOptions::threads`] says: they share the memory.
+    #[must_use]
+    pub fn shard(&self) -> Shard {
+        // Six tenths for rows, a third for index entries, the rest is slack.
+        let share = self.options.memory / 10 * 6 / self.options.threads.max(1) as u64;
+        Shard::new(usize::try_from(share).unwrap_or(usize::MAX), &self.store.tmp())
+    }
+
+    /// Sorts, checks, writes and publishes what the shards hold. What is rejected goes to `rejects`; unless
+    /// [`LoadOptions::skip_rejected`] is set the first rejection fails the load.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] as above; errors of `rejects` as [`Error::Io`]; [`Error::Cancelled`]; damage of the store.
+    /// The store is unchanged after any error.
+    pub fn finish(
+        self,
+        mut shards: Vec<Shard>,
+        rejects: &mut dyn FnMut(&Rejection) -> std::io::Result<()>,
+    ) -> Result<LoadReport> {
+        self.progress.set_phase("sorting");
+        close_all(&mut shards)?;
+        let mut providers = DictionaryBuilder::new();
+        for shard in &mut shards {
+            providers.merge(&std::mem::take::<ProviderCounts>(&mut shard.providers).finish()?)?;
+        }
+        let named = providers.by_count().into_iter();
+        let named = named.map(|(name, n)| (String::from_utf8_lossy(name).into_owned(), n)).collect();
+        if self.options.existing == Existing::Merge {
+            for name in self.base.segments.iter().flat_map(|s| s.dictionary().names()) {
+                providers.add(name, 0)?;
+            }
+        }
+        let dict = providers.finish().map_err(|f| Error::fault(f, &self.store.dir, 0))?;
+        let mut report = LoadReport { providers: named, ..LoadReport::default() };
+        let pass = self.passes(&shards, &Arc::new(dict), &mut report, rejects)?;
+        self.complete(pass, report)
+    }
+
+    /// Writes until nothing conflicts.
+    fn passes(
+        &self,
+        shards: &[Shard],
+        dict: &Arc<Dictionary>,
+        report: &mut LoadReport,
+        rejects: &mut dyn FnMut(&Rejection) -> std::io::Result<()>,
+    ) -> Result<Pass> {
+        let skip = self.options.skip_rejected;
+        let mut rejected = 0;
+        let mut reject = |rejection: Rejection| {
+            if !skip {
+                return Err(Error::Rejected(Box::new(rejection)));
+            }
+            rejected += 1;
+            rejects(&rejection).map_err(|e| Error::io("write a rejected record of", &self.store.dir, e))
+        };
+        let mut drops = Drops::default();
+        for round in 0..ROUNDS {
+            let mut first = |rejection| if round == 0 { reject(rejection) } else { Ok(()) };
+            let mut pass = self.write(shards, dict, &drops, &mut first)?;
+            if let Some(finished) = &pass.finished {
+                pass.claims.add_equal_hashes(finished)?;
+            }
+            if pass.claims.is_empty() {
+                report.rejected = rejected;
+                return Ok(pass);
+            }
+            let mut claims = std::mem::take(&mut pass.claims);
+            self.walk(shards, &drops, &mut |_| Ok(()), &mut |candidate, row| claims.see(candidate, row))?;
+            let left_out = claims.resolve(self.options.on_conflict, &mut drops, &mut reject)?;
+            report.identities_ignored += left_out.identities;
+            if left_out.is_nothing() {
+                // An owner in the store gives its identity up in this very load.
+                report.rejected = rejected;
+                return Ok(pass);
+            }
+            // Dropped before the next pass begins, the unfinished file is removed.
+        }
+        Err(Error::TooLarge {
+            what: "rounds of leaving out users whose identities conflict",
+            max: ROUNDS as u64,
+            found: ROUNDS as u64 + 1,
+        })
+    }
+
+    /// Goes through the candidates, less what is dropped, in UID order.
+    fn walk(
+        &self,
+        shards: &[Shard],
+        drops: &Drops,
+        reject: &mut dyn FnMut(Rejection) -> Result<()>,
+        each: &mut dyn FnMut(&Candidate<'_>, RowRef<'_>) -> Result<()>,
+    ) -> Result<Combined> {
+        let merge = Merge::new(shards.iter().map(|s| &s.arena), shards.iter().flat_map(|s| &s.runs))?;
+        let mut combiner = Combiner::new(merge, &self.options, &self.base);
+        let mut buf = RowBuf::new();
+        while let Some(candidate) = combiner.next(reject)? {
+            if candidate.ordinal.is_multiple_of(CHECK_EVERY) {
+                self.progress.check()?;
+                self.progress.add_users(CHECK_EVERY);
+            }
+            if drops.user(candidate.ordinal) {
+                continue;
+            }
+            match drops.identities(candidate.ordinal) {
+                [] => each(&candidate, candidate.row)?,
+                numbers => each(&candidate, without(&mut buf, candidate.row, numbers)?)?,
+            }
+        }
+        Ok(combiner.counts)
+    }
+
+    fn write(
+        &self,
+        shards: &[Shard],
+        dict: &Arc<Dictionary>,
+        drops: &Drops,
+        reject: &mut dyn FnMut(Rejection) -> Result<()>,
+    ) -> Result<Pass> {
+        self.progress.set_phase("writing");
+        self.progress.set_total_users(shards.iter().map(|s| s.records).sum());
+        let index_memory = usize::try_from(self.options.memory / 3).unwrap_or(usize::MAX);
+        let mut writer = SegmentWriter::create(&self.store.tmp(), Arc::clone(dict), index_memory)?;
+        let (mut claims, mut hidden, mut replaced, mut unchanged) = (Claims::default(), Totals::default(), 0, 0);
+        let counts = self.walk(shards, drops, reject, &mut |_, row| {
+            if self.base.segments.is_empty() {
+                return writer.push(&row.into(), 0);
+            }
+            if let Some(existing) = self.base.get(row.uid())? {
+                if existing.user().same(&row.into()) {
+                    unchanged += 1;
+                    return Ok(());
+                }
+                replaced += 1;
+                hidden.add_user(&existing.user());
+            }
+            self.claim_from_store(row, &mut claims)?;
+            writer.push(&row.into(), 0)
+        })?;
+        self.progress.set_phase("indexing");
+        let finished = if writer.users() == 0 { None } else { Some(writer.finish()?) };
+        Ok(Pass { finished, claims, replaced, unchanged, hidden, counts })
+    }
+
+    /// Notes the identities of `row` that other users of the store have.
+    fn claim_from_store(&self, row: RowRef<'_>, claims: &mut Claims) -> Result<()> {
+        for identity in row.identities() {
+            let Some(owner) = self.base.find(identity.provider, identity.provider_uid)? else { continue };
+            if owner.user().uid() != row.uid() {
+                let (owner, user) = (owned(&owner.user())?, owned(&row.into())?);
+                let claimed = identity.to_identity().map_err(|f| Error::fault(f, &self.store.dir, 0))?;
+                claims.add(claimed, [owner.uid, user.uid])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn complete(&self, pass: Pass, mut report: LoadReport) -> Result<LoadReport> {
+        self.progress.check()?;
+        report.seq = self.base.origin.seq;
+        (report.replaced, report.unchanged) = (pass.replaced, pass.unchanged);
+        report.merged = pass.counts.merged;
+        report.superseded = pass.counts.superseded;
+        report.identities_repeated = pass.counts.repeated;
+        let Some(finished) = pass.finished else { return Ok(report) };
+        let totals = finished.totals();
+        (report.users, report.identities) = (totals.users(), totals.identities());
+        report.pending = totals.pending.users;
+        report.bytes_written = finished.len();
+        if !self.options.dry_run {
+            self.progress.set_phase("publishing");
+            report.seq = publish(&self.store, finished, &pass.hidden)?;
+        }
+        Ok(report)
+    }
+}
+
+fn close_all(shards: &mut [Shard]) -> Result<()> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = shards.iter_mut().map(|shard| scope.spawn(|| shard.close())).collect();
+        threads.into_iter().try_for_each(|t| t.join().unwrap_or(Err(Error::Panicked("sorting"))))
+    })
+}

@@ -1,0 +1,213 @@
+//! Sorted runs, in memory and spilled, and their merge.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::arena::{Arena, HEAD, Record, key};
+use super::options::Place;
+use crate::error::{Error, Result};
+use crate::files;
+
+/// Bytes that are written or read at a time.
+const BUFFER: usize = 1 << 20;
+/// How far ahead rows of an arena are touched: they lie in memory in the order they came.
+const AHEAD: usize = 12;
+
+/// A sorted run in a nameless file.
+#[derive(Debug)]
+pub(crate) struct SpilledRun {
+    file: File,
+    len: u64,
+    dir: PathBuf,
+}
+
+impl SpilledRun {
+    /// Writes the records of a sorted arena.
+    pub(crate) fn write(arena: &Arena, dir: &Path) -> Result<Self> {
+        let file = files::scratch(dir)?;
+        let mut run = Self { file, len: 0, dir: dir.to_path_buf() };
+        let mut buffer = Vec::with_capacity(BUFFER + BUFFER / 8);
+        let mut touched = 0;
+        for i in 0.. {
+            touched ^= arena.touch(i + AHEAD);
+            let Some(record) = arena.get(i) else { break };
+            record.write(&mut buffer);
+            if buffer.len() >= BUFFER {
+                run.append(&buffer)?;
+                buffer.clear();
+            }
+        }
+        std::hint::black_box(touched);
+        run.append(&buffer)?;
+        Ok(run)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all_at(bytes, self.len).map_err(|e| Error::io("write a spill file in", &self.dir, e))?;
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// A cursor over a run.
+#[derive(Debug)]
+enum Cursor<'r> {
+    Memory { arena: &'r Arena, next: usize },
+    File { run: &'r SpilledRun, buffer: Vec<u8>, at: usize, read: u64 },
+}
+
+impl<'r> Cursor<'r> {
+    /// The current record.
+    fn record(&self) -> Option<Record<'_>> {
+        match self {
+            Self::Memory { arena, next } => arena.get(*next),
+            Self::File { buffer, at, .. } => buffer.get(*at..).and_then(Record::read),
+        }
+    }
+
+    /// Steps over the current record, and makes sure that the next one is whole in memory.
+    fn advance(&mut self) -> Result<()> {
+        match self {
+            Self::Memory { arena, next } => {
+                *next += 1;
+                std::hint::black_box(arena.touch(*next + AHEAD));
+                Ok(())
+            }
+            Self::File { buffer, at, .. } => {
+                let len = buffer.get(*at..).and_then(Record::read).map_or(0, |r| r.len());
+                *at += len;
+                self.fill()
+            }
+        }
+    }
+
+    fn fill(&mut self) -> Result<()> {
+        let Self::File { run, buffer, at, read } = self else { return Ok(()) };
+        let have = buffer.len() - *at;
+        let need = buffer.get(*at..).and_then(|b| b.get(HEAD - 4..)).and_then(|b| b.first_chunk());
+        let need = need.map_or(HEAD, |len| HEAD + u32::from_le_bytes(*len) as usize);
+        if have >= need || *read >= run.len {
+            return Ok(());
+        }
+        buffer.drain(..*at);
+        *at = 0;
+        let more = usize::try_from(run.len - *read).unwrap_or(usize::MAX).min(BUFFER.max(need));
+        let from = buffer.len();
+        buffer.resize(from + more, 0);
+        let target = buffer.get_mut(from..).unwrap_or_default();
+        run.file.read_exact_at(target, *read).map_err(|e| Error::io("read a spill file in", &run.dir, e))?;
+        *read += more as u64;
+        // A header at the end of the old buffer may have hidden the length of a longer record.
+        self.fill()
+    }
+}
+
+/// The merge of runs: records by UID, then place.
+#[derive(Debug)]
+pub(crate) struct Merge<'r> {
+    cursors: Vec<Cursor<'r>>,
+    heap: BinaryHeap<Reverse<Head>>,
+    single: bool,
+}
+
+/// What orders the current record of a run.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Head {
+    key: [u64; 2],
+    /// The whole UID where it is longer than the key.
+    rest: Vec<u8>,
+    at: Place,
+    run: usize,
+}
+
+impl<'r> Merge<'r> {
+    pub(crate) fn new(
+        arenas: impl Iterator<Item = &'r Arena>,
+        spilled: impl Iterator<Item = &'r SpilledRun>,
+    ) -> Result<Self> {
+        let in_memory = arenas.filter(|a| !a.is_empty()).map(|arena| Cursor::Memory { arena, next: 0 });
+        let on_disk = spilled.map(|run| Cursor::File { run, buffer: Vec::new(), at: 0, read: 0 });
+        let mut cursors: Vec<Cursor<'r>> = in_memory.chain(on_disk).collect();
+        cursors.iter_mut().try_for_each(Cursor::fill)?;
+        let single = cursors.len() == 1;
+        let mut this = Self { cursors, heap: BinaryHeap::new(), single };
+        if !single {
+            (0..this.cursors.len()).for_each(|run| this.enter(run, Vec::new()));
+        }
+        Ok(this)
+    }
+
+    fn enter(&mut self, run: usize, mut rest: Vec<u8>) {
+        if let Some(record) = self.cursors.get(run).and_then(Cursor::record) {
+            let uid = record.row.uid();
+            rest.clear();
+            rest.extend_from_slice(uid.get(16..).unwrap_or_default());
+            self.heap.push(Reverse(Head { key: key(uid), rest, at: record.at, run }));
+        }
+    }
+
+    fn current(&self) -> usize {
+        self.heap.peek().map_or(0, |head| head.0.run)
+    }
+
+    /// The least record.
+    pub(crate) fn record(&self) -> Option<Record<'_>> {
+        if !self.single && self.heap.is_empty() {
+            return None;
+        }
+        self.cursors.get(self.current()).and_then(Cursor::record)
+    }
+
+    /// Steps over the least record.
+    pub(crate) fn advance(&mut self) -> Result<()> {
+        let run = self.current();
+        if let Some(cursor) = self.cursors.get_mut(run) {
+            cursor.advance()?;
+        }
+        if !self.single
+            && let Some(Reverse(head)) = self.heap.pop()
+        {
+            self.enter(run, head.rest);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::options::RowKind;
+    use headcount_block::{RowBuf, User};
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn runs_merge_in_order(uids in prop::collection::vec("[ab]{1,24}", 0..300), split in 1usize..5, spill in any::<bool>()) {
+            let mut arenas: Vec<Arena> = (0..split).map(|_| Arena::default()).collect();
+            let mut row = RowBuf::new();
+            for (i, uid) in uids.iter().enumerate() {
+                let at = Place { file: 1, line: i as u64, offset: 7 };
+                let row = row.encode(&User::new(uid.clone())).unwrap();
+                arenas[i % split].push(&Record { row, at, kind: RowKind::User });
+            }
+            arenas.iter_mut().for_each(Arena::sort);
+            let spilled: Vec<SpilledRun> =
+                arenas.iter().filter(|_| spill).map(|a| SpilledRun::write(a, &std::env::temp_dir()).unwrap()).collect();
+            let memory = arenas.iter().filter(|_| !spill);
+            let mut merge = Merge::new(memory, spilled.iter()).unwrap();
+            let mut got = Vec::new();
+            while let Some(record) = merge.record() {
+                got.push((String::from_utf8(record.row.uid().to_vec()).unwrap(), record.at.line));
+                merge.advance().unwrap();
+            }
+            let mut expected: Vec<(String, u64)> = uids.into_iter().enumerate().map(|(i, u)| (u, i as u64)).collect();
+            expected.sort();
+            prop_assert_eq!(got, expected);
+        }
+    }
+}

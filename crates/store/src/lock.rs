@@ -1,0 +1,80 @@
+//! The store's lock: one writing process, or any number of reading ones.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::files::LOCK;
+
+/// Held for as long as it lives; the operating system lets go when the process ends, however it does.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: Option<File>,
+}
+
+impl Lock {
+    /// Takes the lock of a writer, and writes the process id for those who come second.
+    pub(crate) fn exclusive(dir: &Path) -> Result<Self> {
+        let path = dir.join(LOCK);
+        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let mut file = options.map_err(|e| Error::io("open", &path, e))?;
+        taken(file.try_lock(), dir, &file)?;
+        file.set_len(0)
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .map_err(|e| Error::io("write", &path, e))?;
+        Ok(Self { _file: Some(file) })
+    }
+
+    /// Takes the lock of a reader; needs no permission to write.
+    pub(crate) fn shared(dir: &Path) -> Result<Self> {
+        let path = dir.join(LOCK);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            // A copy of a store on a read-only medium may lack the file, and nobody can write to it.
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Self { _file: None }),
+            Err(e) => return Err(Error::io("open", &path, e)),
+        };
+        taken(file.try_lock_shared(), dir, &file)?;
+        Ok(Self { _file: Some(file) })
+    }
+}
+
+fn taken(attempt: Result<(), TryLockError>, dir: &Path, file: &File) -> Result<()> {
+    match attempt {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked { path: dir.to_path_buf(), pid: holder(dir, file) }),
+        Err(TryLockError::Error(e)) => Err(Error::io("lock", dir, e)),
+    }
+}
+
+/// The process that holds the lock: as the kernel lists it, or else as the last writer wrote it.
+fn holder(dir: &Path, file: &File) -> Option<u32> {
+    let inode = file.metadata().ok()?.ino();
+    let listed = fs::read_to_string("/proc/locks").ok().and_then(|locks| parse_locks(&locks, inode));
+    listed.or_else(|| fs::read_to_string(dir.join(LOCK)).ok()?.trim().parse().ok())
+}
+
+/// The first process in `/proc/locks` (proc(5)) with a lock on this inode.
+/// A line is: `1: FLOCK  ADVISORY  WRITE 1234 08:02:5678 0 EOF`.
+fn parse_locks(locks: &str, inode: u64) -> Option<u32> {
+    locks.lines().find_map(|line| {
+        let mut words = line.split_whitespace().skip_while(|w| *w != "FLOCK").skip(3);
+        let pid = words.next()?.parse().ok()?;
+        let found: u64 = words.next()?.rsplit(':').next()?.parse().ok()?;
+        (found == inode).then_some(pid)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_list_is_read() {
+        let locks = "1: POSIX  ADVISORY  WRITE 9 08:02:77 0 EOF\n2: FLOCK  ADVISORY  READ 1234 08:02:77 0 EOF\n";
+        assert_eq!(parse_locks(locks, 77), Some(1234));
+        assert_eq!(parse_locks(locks, 78), None);
+    }
+}

@@ -1,0 +1,176 @@
+//! The manifest: the one file that says what a store consists of. `docs/FORMAT.md` has the bytes.
+//!
+//! A fixed preamble comes first (magic, versions, feature masks, length, checksums), so that a file of another version
+//! is recognized before its body is read. The body is bincode with fixed configuration, size-limited.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use bincode::Options as _;
+use headcount_block::{ClassSums, Damage, Totals, checksum};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::files::{MANIFEST, MANIFEST_PREVIOUS, replace};
+
+/// Version of all file formats of a store that this crate writes, and the greatest that it reads.
+pub(crate) const FORMAT_VERSION: u32 = 1;
+/// Version of the writer: major, minor and patch in a byte each.
+pub(crate) const WRITER_VERSION: u32 = 0x00_01_00;
+
+const MAGIC: [u8; 8] = *b"HCMANIF1";
+/// magic 8, format 4, writer 4, three masks 24, body length 8, body checksum 8, preamble checksum 8.
+const PREAMBLE: usize = 64;
+const PREAMBLE_SUM_AT: usize = 56;
+/// A manifest of a million segments would be smaller.
+const BODY_MAX: u64 = 256 << 20;
+
+/// What a store holds at one version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    pub(crate) store_id: u128,
+    pub(crate) incarnation: u128,
+    /// Last seq that the segments hold.
+    pub(crate) seq: u64,
+    /// When that seq was committed, in milliseconds since 1970-01-01 UTC.
+    pub(crate) time_ms: u64,
+    pub(crate) created_ms: u64,
+    /// Changes since a seq below this one are no longer known.
+    pub(crate) changes_floor: u64,
+    pub(crate) registered: [u64; 10],
+    pub(crate) pending: [u64; 10],
+    /// Newest first.
+    pub(crate) segments: Vec<SegmentEntry>,
+    /// Delta generations, newest first: numbers of directories.
+    pub(crate) generations: Vec<u64>,
+    /// Reserved: snapshots that outlive a process, as name and seq.
+    pub(crate) pins: Vec<(String, u64)>,
+}
+
+/// A segment as the manifest names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SegmentEntry {
+    pub(crate) id: u128,
+    pub(crate) base_seq: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Manifest {
+    /// The manifest of a new, empty store.
+    pub(crate) fn new(store_id: u128, incarnation: u128, now_ms: u64) -> Self {
+        Self {
+            store_id,
+            incarnation,
+            seq: 0,
+            time_ms: now_ms,
+            created_ms: now_ms,
+            changes_floor: 0,
+            registered: [0; 10],
+            pending: [0; 10],
+            segments: Vec::new(),
+            generations: Vec::new(),
+            pins: Vec::new(),
+        }
+    }
+
+    pub(crate) const fn totals(&self) -> Totals {
+        Totals { registered: ClassSums::from_words(self.registered), pending: ClassSums::from_words(self.pending) }
+    }
+
+    pub(crate) const fn set_totals(&mut self, totals: &Totals) {
+        self.registered = totals.registered.to_words();
+        self.pending = totals.pending.to_words();
+    }
+
+    /// Makes this the current manifest of the store in `dir`, durably.
+    pub(crate) fn write(&self, dir: &Path) -> Result<()> {
+        let path = dir.join(MANIFEST);
+        replace(dir, MANIFEST, MANIFEST_PREVIOUS, &self.encode(&path)?)
+    }
+
+    pub(crate) fn encode(&self, path: &Path) -> Result<Vec<u8>> {
+        let body = codec().serialize(self).map_err(|e| Error::io("encode", path, std::io::Error::other(e)))?;
+        let mut out = Vec::with_capacity(PREAMBLE + body.len());
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        out.extend_from_slice(&WRITER_VERSION.to_le_bytes());
+        out.extend_from_slice(&[0; 24]);
+        out.extend_from_slice(&(body.len() as u64).to_le_bytes());
+        out.extend_from_slice(&checksum(&body).to_le_bytes());
+        out.extend_from_slice(&checksum(&out).to_le_bytes());
+        out.extend_from_slice(&body);
+        Ok(out)
+    }
+
+    /// Reads the current manifest of the store in `dir`.
+    pub(crate) fn read(dir: &Path, writable: bool) -> Result<Self> {
+        let path = dir.join(MANIFEST);
+        let bytes = fs::read(&path).map_err(|e| match e.kind() {
+            ErrorKind::NotFound => Error::NotAStore { path: dir.to_path_buf(), why: "it holds no MANIFEST" },
+            _ => Error::io("read", &path, e),
+        })?;
+        Self::decode(&bytes, &path, writable)
+    }
+
+    pub(crate) fn decode(bytes: &[u8], path: &Path, writable: bool) -> Result<Self> {
+        let damage = |offset: usize, what: &str, expected: String, found: String| {
+            let file = path.to_path_buf();
+            Error::Damage(Box::new(Damage {
+                file,
+                offset: offset as u64,
+                what: what.into(),
+                expected,
+                found,
+                uids: None,
+            }))
+        };
+        let hex = |v: u64| format!("{v:#x}");
+        let word =
+            |at: usize| bytes.get(at..at + 8).and_then(|b| b.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b));
+        let Some((head, body)) = bytes.split_first_chunk::<PREAMBLE>() else {
+            return Err(damage(bytes.len(), "manifest length", format!("{PREAMBLE} or more"), bytes.len().to_string()));
+        };
+        if !head.starts_with(&MAGIC) {
+            return Err(damage(0, "manifest magic", hex(u64::from_le_bytes(MAGIC)), hex(word(0))));
+        }
+        let sum = checksum(head.get(..PREAMBLE_SUM_AT).unwrap_or_default());
+        if sum != word(PREAMBLE_SUM_AT) {
+            return Err(damage(PREAMBLE_SUM_AT, "manifest preamble checksum", hex(word(PREAMBLE_SUM_AT)), hex(sum)));
+        }
+        check_version(head, path, writable)?;
+        if word(40) != body.len() as u64 {
+            return Err(damage(40, "manifest length", word(40).to_string(), body.len().to_string()));
+        }
+        if word(48) != checksum(body) {
+            return Err(damage(48, "manifest checksum", hex(word(48)), hex(checksum(body))));
+        }
+        codec().deserialize(body).map_err(|e| damage(PREAMBLE, "manifest body", "a manifest".into(), e.to_string()))
+    }
+}
+
+/// Checks the versions and masks in the first bytes of a manifest or footer (after an eight-byte magic).
+pub(crate) fn check_version(head: &[u8], path: &Path, writable: bool) -> Result<()> {
+    let at = |from: usize| head.get(from..from + 8).and_then(|b| b.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b));
+    let found = u32::try_from(at(8) & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+    let path = || path.to_path_buf();
+    if found != FORMAT_VERSION {
+        return Err(Error::Version { path: path(), found, supported: FORMAT_VERSION });
+    }
+    let (read_only, incompatible) = (at(24), at(32));
+    if incompatible != 0 {
+        return Err(Error::Feature { path: path(), unknown: incompatible, kind: "incompatible" });
+    }
+    if writable && read_only != 0 {
+        return Err(Error::Feature { path: path(), unknown: read_only, kind: "read-only compatible" });
+    }
+    Ok(())
+}
+
+fn codec() -> impl bincode::Options {
+    bincode::DefaultOptions::new()
+        .with_fixint_encoding()
+        .with_little_endian()
+        .with_limit(BODY_MAX)
+        .reject_trailing_bytes()
+}

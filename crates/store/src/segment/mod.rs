@@ -1,0 +1,20 @@
+//! The immutable file: blocks in UID order with their indexes.
+//!
+//! ```text
+//! file header 64 | blocks, each at a multiple of 64 | UID index pages, at a multiple of 4096 | identity index pages
+//! | block index | provider dictionary | tombstones (none yet) | footer 512
+//! ```
+
+mod block_index;
+mod footer;
+mod hash_build;
+pub(crate) mod hash_index;
+mod lookup;
+mod read;
+mod sums;
+mod writer;
+
+pub(crate) use hash_build::Entry;
+pub use lookup::UserGuard;
+pub(crate) use read::Segment;
+pub(crate) use writer::{Finished, SegmentWriter};

@@ -1,0 +1,260 @@
+//! An open segment: what is verified when, and how blocks and pages are reached.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use headcount_block::{Block, BlockId, Damage, Dictionary, Fault, checksum};
+
+use super::block_index::{BlockEntry, BlockIndex};
+use super::footer::{FILE_HEADER_LEN, FOOTER_LEN, Footer, HashSection, Section};
+use super::hash_index::{Kind, PAGE, verify_page};
+use crate::backing::{Backend, Backing, Bytes};
+use crate::error::{Error, Result};
+
+/// An immutable segment, open for reading.
+///
+/// Footer, block index and dictionary are verified when it is opened; blocks and index pages when they are first
+/// touched, which is remembered (success only). Exports verify every block they read, each time.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    path: PathBuf,
+    data: Backing,
+    footer: Footer,
+    index: BlockIndex,
+    dict: Dictionary,
+    blocks_seen: Bitmap,
+    uid_pages_seen: Bitmap,
+    identity_pages_seen: Bitmap,
+}
+
+impl Segment {
+    /// Opens the segment at `path`, which should have this id.
+    pub(crate) fn open(path: &Path, id: u128, backend: Backend) -> Result<Self> {
+        let data = Backing::open(path, backend)?;
+        let footer = read_footer(path, &data)?;
+        if footer.file_id != id {
+            return Err(Error::Damage(Box::new(Damage {
+                file: path.to_path_buf(),
+                offset: data.len().saturating_sub(FOOTER_LEN as u64),
+                what: "segment file id (another file has this name)".into(),
+                expected: format!("{id:032x}"),
+                found: format!("{:032x}", footer.file_id),
+                uids: None,
+            })));
+        }
+        let section = |section: Section, what| read_section(path, &data, section, what);
+        let at = footer.block_index.offset;
+        let index = BlockIndex::decode(section(footer.block_index, "block index checksum")?)
+            .map_err(|f| Error::fault(f, path, at))?;
+        if index.len() != footer.blocks as usize {
+            let fault = Fault::new("number of blocks", 0, u64::from(footer.blocks), index.len() as u64);
+            return Err(Error::fault(fault, path, at));
+        }
+        let dict = Dictionary::decode(&section(footer.dictionary, "provider dictionary checksum")?)
+            .map_err(|f| Error::fault(f, path, footer.dictionary.offset))?;
+        let pages = |h: HashSection| usize::try_from(h.section.len).unwrap_or_default() / PAGE;
+        Ok(Self {
+            path: path.to_path_buf(),
+            blocks_seen: Bitmap::new(index.len()),
+            uid_pages_seen: Bitmap::new(pages(footer.uids)),
+            identity_pages_seen: Bitmap::new(pages(footer.identities)),
+            data,
+            footer,
+            index,
+            dict,
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) const fn footer(&self) -> &Footer {
+        &self.footer
+    }
+
+    pub(crate) const fn index(&self) -> &BlockIndex {
+        &self.index
+    }
+
+    pub(crate) const fn dictionary(&self) -> &Dictionary {
+        &self.dict
+    }
+
+    /// Length of the file in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.data.len()
+    }
+
+    /// Least and greatest UID.
+    pub(crate) fn bounds(&self) -> (&[u8], &[u8]) {
+        (self.index.first_uid(0), self.index.last_uid())
+    }
+
+    /// Whether `uid` lies between the least and the greatest UID.
+    pub(crate) fn may_hold(&self, uid: &[u8]) -> bool {
+        let (first, last) = self.bounds();
+        first <= uid && uid <= last
+    }
+
+    pub(crate) const fn block_id(&self, number: u32) -> BlockId {
+        BlockId { file: self.footer.file_id, number }
+    }
+
+    /// The entry of block `number` in the block index.
+    pub(crate) fn entry(&self, number: u32) -> Result<BlockEntry> {
+        self.index.entry(number as usize).ok_or_else(|| {
+            let fault = Fault::new("block number", 0, self.index.len() as u64, u64::from(number));
+            Error::fault(fault, &self.path, self.footer.uids.section.offset)
+        })
+    }
+
+    /// The bytes of block `number`, unverified.
+    pub(crate) fn raw_block(&self, number: u32) -> Result<(Bytes<'_>, u64)> {
+        let entry = self.entry(number)?;
+        let len = entry.len as usize;
+        let bytes = self.data.read(entry.offset, len).map_err(|e| self.io(e, entry.offset))?;
+        Ok((bytes, entry.offset))
+    }
+
+    /// The bytes of block `number`, verified once since the segment was opened; or now, where `again` is set.
+    pub(crate) fn block(&self, number: u32, again: bool) -> Result<(Bytes<'_>, u64)> {
+        let (bytes, offset) = self.raw_block(number)?;
+        // What was read, rather than mapped, has not been looked at before.
+        let fresh = matches!(bytes, Bytes::Owned(_));
+        if again || fresh || !self.blocks_seen.get(number as usize) {
+            self.parse(&bytes, offset)?.verify(self.block_id(number)).map_err(|f| self.block_fault(f, number))?;
+            let (found, expected) = (self.parse(&bytes, offset)?.users(), self.entry(number)?.users);
+            if found != expected as usize {
+                let fault =
+                    Fault::new("users of the block against the block index", 28, u64::from(expected), found as u64);
+                return Err(self.block_fault(fault, number));
+            }
+            self.blocks_seen.set(number as usize);
+        }
+        Ok((bytes, offset))
+    }
+
+    /// The block in bytes that [`block`](Self::block) returned.
+    pub(crate) fn parse<'b>(&'b self, bytes: &'b [u8], offset: u64) -> Result<Block<'b>> {
+        Block::parse(bytes, &self.dict).map_err(|f| Error::fault(f, &self.path, offset))
+    }
+
+    /// `fault` in block `number`, with the UIDs that it concerns.
+    pub(crate) fn block_fault(&self, fault: Fault, number: u32) -> Error {
+        let offset = self.index.entry(number as usize).map_or(0, |e| e.offset);
+        let mut error = Error::fault(fault, &self.path, offset);
+        if let Error::Damage(damage) = &mut error {
+            let text = |uid: &[u8]| String::from_utf8_lossy(uid).into_owned();
+            let first = self.index.first_uid(number as usize);
+            damage.uids = Some((text(first), text(self.index.first_uid(number as usize + 1))));
+        }
+        error
+    }
+
+    const fn hash_section(&self, kind: Kind) -> (&HashSection, &Bitmap) {
+        match kind {
+            Kind::Uid => (&self.footer.uids, &self.uid_pages_seen),
+            Kind::Identity => (&self.footer.identities, &self.identity_pages_seen),
+        }
+    }
+
+    /// Key and number of pages of an index.
+    pub(crate) const fn hash_params(&self, kind: Kind) -> ([u64; 2], u64) {
+        let section = self.hash_section(kind).0;
+        (section.key, section.section.len / PAGE as u64)
+    }
+
+    /// Page `number` of an index, verified once since the segment was opened; or now, where `again` is set.
+    pub(crate) fn page(&self, kind: Kind, number: u64, again: bool) -> Result<Bytes<'_>> {
+        let (section, seen) = self.hash_section(kind);
+        let offset = section.section.offset + number * PAGE as u64;
+        let bytes = self.data.read(offset, PAGE).map_err(|e| self.io(e, offset))?;
+        let at = usize::try_from(number).unwrap_or(usize::MAX);
+        if again || matches!(bytes, Bytes::Owned(_)) || !seen.get(at) {
+            verify_page(&bytes, self.footer.file_id, kind, number).map_err(|f| Error::fault(f, &self.path, offset))?;
+            seen.set(at);
+        }
+        Ok(bytes)
+    }
+
+    /// The mapped bytes at `offset`, for a touch ahead of need; `None` when the file is not mapped.
+    pub(crate) fn mapped(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        match self.data.read(offset, len) {
+            Ok(Bytes::Borrowed(bytes)) if matches!(self.data, Backing::Mapped(_)) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    pub(crate) const fn is_mapped(&self) -> bool {
+        matches!(self.data, Backing::Mapped(_))
+    }
+
+    /// Footer, block index and dictionary once more, from the file.
+    pub(crate) fn reverify(&self) -> Result<()> {
+        let footer = read_footer(&self.path, &self.data)?;
+        read_section(&self.path, &self.data, footer.block_index, "block index checksum")?;
+        read_section(&self.path, &self.data, footer.dictionary, "provider dictionary checksum")?;
+        Ok(())
+    }
+
+    /// A failed read: a file that is too short is damage, anything else an I/O error.
+    fn io(&self, error: std::io::Error, offset: u64) -> Error {
+        if error.kind() == std::io::ErrorKind::UnexpectedEof {
+            let fault = Fault::new("file length (is the file cut short?)", 0, offset, self.data.len());
+            return Error::fault(fault, &self.path, offset);
+        }
+        Error::io("read", &self.path, error)
+    }
+}
+
+fn read_footer(path: &Path, data: &Backing) -> Result<Footer> {
+    let least = (FILE_HEADER_LEN + FOOTER_LEN) as u64;
+    let Some(at) = data.len().checked_sub(FOOTER_LEN as u64).filter(|_| data.len() >= least) else {
+        let fault = Fault::new("segment length (is the file cut short?)", 0, least, data.len());
+        return Err(Error::fault(fault, path, 0));
+    };
+    let bytes = data.read(at, FOOTER_LEN).map_err(|e| Error::io("read", path, e))?;
+    let footer = Footer::decode(&bytes, path, at)?;
+    let sections =
+        [footer.block_index, footer.dictionary, footer.tombstones, footer.uids.section, footer.identities.section];
+    for section in sections {
+        if section.offset.checked_add(section.len).is_none_or(|end| end > at) {
+            return Err(Error::fault(Fault::new("section of the footer", 96, at, section.offset), path, at));
+        }
+    }
+    Ok(footer)
+}
+
+fn read_section(path: &Path, data: &Backing, section: Section, what: &'static str) -> Result<Vec<u8>> {
+    let len = usize::try_from(section.len).unwrap_or(usize::MAX);
+    let bytes = data.read(section.offset, len).map_err(|e| Error::io("read", path, e))?;
+    let found = checksum(&bytes);
+    if found != section.checksum {
+        return Err(Error::fault(Fault::new(what, 0, section.checksum, found), path, section.offset));
+    }
+    Ok(match bytes {
+        Bytes::Borrowed(bytes) => bytes.to_vec(),
+        Bytes::Owned(bytes) => bytes,
+    })
+}
+
+/// Bits that are only ever set.
+#[derive(Debug)]
+struct Bitmap(Vec<AtomicU64>);
+
+impl Bitmap {
+    fn new(bits: usize) -> Self {
+        Self((0..bits.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    fn get(&self, bit: usize) -> bool {
+        self.0.get(bit / 64).is_some_and(|word| word.load(Relaxed) & 1 << (bit % 64) != 0)
+    }
+
+    fn set(&self, bit: usize) {
+        if let Some(word) = self.0.get(bit / 64) {
+            word.fetch_or(1 << (bit % 64), Relaxed);
+        }
+    }
+}

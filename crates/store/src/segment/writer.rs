@@ -1,0 +1,356 @@
+//! Writes a segment: blocks are built on the caller's thread; another hashes their rows and writes them.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use headcount_block::{Block, BlockBuilder, BlockId, Built, Dictionary, Fault, Totals, UserRef, checksum};
+
+use super::block_index::BlockIndexBuilder;
+use super::footer::{FILE_HEADER_LEN, FOOTER_LEN, Footer, HashSection, Section, file_header};
+use super::hash_build::{Entry, HashBuilder};
+use super::hash_index::{BLOCKS_MAX, Kind, PAGE, RowPlace, hash_identity, hash_uid};
+use crate::error::{Error, Result};
+use crate::{clock, files, random};
+
+/// Bytes of blocks that are handed over and written at a time.
+const BATCH: usize = 1 << 20;
+
+/// Finished blocks on their way to the file.
+#[derive(Debug, Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    blocks: Vec<(Built, Vec<u8>)>,
+}
+
+/// Takes rows in UID order and writes them to a new file below the store.
+#[derive(Debug)]
+pub(crate) struct SegmentWriter {
+    file_id: u128,
+    dict: Arc<Dictionary>,
+    builder: BlockBuilder,
+    first_uid: Vec<u8>,
+    last_uid: Vec<u8>,
+    batch: Batch,
+    next_block: u32,
+    users: u64,
+    to_sink: Option<SyncSender<Batch>>,
+    recycled: Receiver<Vec<u8>>,
+    sink: Option<JoinHandle<Result<Sink>>>,
+    draft: Draft,
+}
+
+/// A segment file that no manifest names yet; removed when it is dropped unpublished.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    path: PathBuf,
+    keep: bool,
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.keep {
+            // Nothing can be done about a failure here; the next open for writing removes what is left.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A written segment that lacks its footer, which holds the seq of its publication.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) footer: Footer,
+    file: File,
+    footer_at: u64,
+    draft: Draft,
+    /// Identity index entries that share their hash with another.
+    pub(crate) same: Vec<Entry>,
+    blocks: Vec<(u64, u32)>,
+    dict: Arc<Dictionary>,
+}
+
+impl SegmentWriter {
+    /// Begins a segment in `tmp`; the two indexes are built within `memory` bytes.
+    pub(crate) fn create(tmp: &Path, dict: Arc<Dictionary>, memory: usize) -> Result<Self> {
+        let file_id = random::id()?;
+        let path = tmp.join(files::segment_name(file_id));
+        let file = files::create_new(&path)?;
+        let draft = Draft { path: path.clone(), keep: false };
+        let (to_sink, from_writer) = sync_channel(2);
+        let (to_writer, recycled) = sync_channel(4);
+        let sink = Sink {
+            file,
+            path,
+            file_id,
+            dict: Arc::clone(&dict),
+            at: FILE_HEADER_LEN as u64,
+            index: BlockIndexBuilder::default(),
+            blocks: Vec::new(),
+            // Identities are the more numerous.
+            uids: HashBuilder::new(Kind::Uid, memory / 3, tmp),
+            identities: HashBuilder::new(Kind::Identity, memory - memory / 3, tmp),
+            uid_key: random::key()?,
+            identity_key: random::key()?,
+        };
+        let sink = thread::Builder::new()
+            .name("headcount-segment".into())
+            .spawn(move || sink.run(&from_writer, &to_writer))
+            .map_err(|e| Error::io("start a thread for", tmp, e))?;
+        Ok(Self {
+            file_id,
+            dict,
+            builder: BlockBuilder::new(),
+            first_uid: Vec::new(),
+            last_uid: Vec::new(),
+            batch: Batch::default(),
+            next_block: 0,
+            users: 0,
+            to_sink: Some(to_sink),
+            recycled,
+            sink: Some(sink),
+            draft,
+        })
+    }
+
+    /// Users so far.
+    pub(crate) const fn users(&self) -> u64 {
+        self.users
+    }
+
+    /// Adds a user. `seq` is relative to the base that publication sets.
+    pub(crate) fn push(&mut self, user: &UserRef<'_>, seq: u64) -> Result<()> {
+        if self.builder.is_empty() {
+            self.first_uid.clear();
+            self.first_uid.extend_from_slice(user.uid());
+        }
+        self.builder.push(user, &self.dict, seq).map_err(|f| Error::fault(f, &self.draft.path, 0))?;
+        self.users += 1;
+        if self.builder.is_full() { self.close_block() } else { Ok(()) }
+    }
+
+    fn close_block(&mut self) -> Result<()> {
+        if u64::from(self.next_block) >= BLOCKS_MAX {
+            let found = u64::from(self.next_block) + 1;
+            return Err(Error::TooLarge { what: "blocks of one segment", max: BLOCKS_MAX, found });
+        }
+        self.last_uid.clear();
+        self.last_uid.extend_from_slice(self.builder.last_uid());
+        let id = BlockId { file: self.file_id, number: self.next_block };
+        let built = self.builder.finish(id, &mut self.batch.bytes);
+        self.batch.blocks.push((built, self.first_uid.clone()));
+        self.next_block += 1;
+        if self.batch.bytes.len() >= BATCH { self.send() } else { Ok(()) }
+    }
+
+    fn send(&mut self) -> Result<()> {
+        let mut next = self.recycled.try_recv().unwrap_or_default();
+        next.clear();
+        let batch = std::mem::replace(&mut self.batch, Batch { bytes: next, blocks: Vec::new() });
+        if self.to_sink.as_ref().is_some_and(|to| to.send(batch).is_ok()) {
+            return Ok(());
+        }
+        // The other side is gone: it has the reason.
+        self.join().and(Err(Error::Panicked("segment writer")))
+    }
+
+    fn join(&mut self) -> Result<Sink> {
+        self.to_sink = None;
+        match self.sink.take().map(JoinHandle::join) {
+            Some(Ok(sink)) => sink,
+            _ => Err(Error::Panicked("segment writer")),
+        }
+    }
+
+    /// Writes the indexes, the block index and the dictionary.
+    pub(crate) fn finish(mut self) -> Result<Finished> {
+        if !self.builder.is_empty() {
+            self.close_block()?;
+        }
+        if !self.batch.blocks.is_empty() {
+            self.send()?;
+        }
+        let sink = self.join()?;
+        sink.finish(&self.last_uid, self.draft, self.dict)
+    }
+}
+
+/// The writing side: knows the file.
+#[derive(Debug)]
+struct Sink {
+    file: File,
+    path: PathBuf,
+    file_id: u128,
+    dict: Arc<Dictionary>,
+    at: u64,
+    index: BlockIndexBuilder,
+    blocks: Vec<(u64, u32)>,
+    uids: HashBuilder,
+    identities: HashBuilder,
+    uid_key: [u64; 2],
+    identity_key: [u64; 2],
+}
+
+impl Sink {
+    fn run(mut self, from: &Receiver<Batch>, recycle: &SyncSender<Vec<u8>>) -> Result<Self> {
+        self.write(0, &file_header(self.file_id))?;
+        for batch in from {
+            let start = self.at;
+            let mut offset = 0;
+            for (built, first_uid) in &batch.blocks {
+                let bytes = batch.bytes.get(offset..offset + built.len).unwrap_or_default();
+                self.hash_rows(bytes)?;
+                let at = start + offset as u64;
+                self.blocks.push((at, u32::try_from(built.len).unwrap_or_default()));
+                self.index.push(at, built, first_uid);
+                offset += built.len;
+            }
+            self.write(start, &batch.bytes)?;
+            self.at = start + batch.bytes.len() as u64;
+            // When the other side does not want the buffer back, it is dropped.
+            let _ = recycle.try_send(batch.bytes);
+        }
+        Ok(self)
+    }
+
+    fn hash_rows(&mut self, bytes: &[u8]) -> Result<()> {
+        let fault = |f: Fault| Error::fault(f, &self.path, self.at);
+        let number = self.index.blocks();
+        let mut rows = Block::parse(bytes, &self.dict).map_err(fault)?.rows();
+        loop {
+            let place = RowPlace::of(number, rows.ordinal());
+            let Some(user) = rows.next().transpose().map_err(fault)? else { return Ok(()) };
+            self.uids.push(hash_uid(self.uid_key, user.uid()), place)?;
+            for identity in user.identities() {
+                let id = self.dict.id_of(identity.provider).unwrap_or_default();
+                self.identities.push(hash_identity(self.identity_key, id, identity.provider_uid), place)?;
+            }
+        }
+    }
+
+    fn write(&self, at: u64, bytes: &[u8]) -> Result<()> {
+        self.file.write_all_at(bytes, at).map_err(|e| Error::io("write", &self.path, e))
+    }
+
+    fn finish(self, last_uid: &[u8], draft: Draft, dict: Arc<Dictionary>) -> Result<Finished> {
+        let start = self.at.next_multiple_of(PAGE as u64);
+        let (id, entries) = (self.file_id, [self.uids.entries(), self.identities.entries()]);
+        let mut tail = Tail { file: self.file, path: self.path, at: start };
+        // The identities are sorted while the UIDs are laid out: they are the larger half of the work.
+        let (identities, uid_pages) = thread::scope(|scope| {
+            let mut identities = self.identities;
+            let sorting = scope.spawn(move || {
+                identities.sort_held();
+                identities
+            });
+            let laid_out = self.uids.finish(id, |at, bytes| tail.write(start + at, bytes));
+            (sorting.join(), laid_out)
+        });
+        let (identities, (uid_pages, _)) = (identities.map_err(|_| Error::Panicked("index"))?, uid_pages?);
+        let middle = start + uid_pages * PAGE as u64;
+        let (identity_pages, same) = identities.finish(id, |at, bytes| tail.write(middle + at, bytes))?;
+        tail.at = middle + identity_pages * PAGE as u64;
+        let hash = |offset, pages: u64, key, entries| HashSection {
+            section: Section { offset, len: pages * PAGE as u64, checksum: 0 },
+            key,
+            entries,
+        };
+        let footer = Footer {
+            file_id: id,
+            created_ms: clock::now_ms(),
+            blocks: self.index.blocks(),
+            uids: hash(start, uid_pages, self.uid_key, entries[0]),
+            identities: hash(middle, identity_pages, self.identity_key, entries[1]),
+            totals: self.index.totals(),
+            block_index: tail.section(&self.index.finish(last_uid))?,
+            dictionary: tail.section(&dict.encode())?,
+            tombstones: tail.section(&[])?,
+            ..Footer::default()
+        };
+        let footer_at = tail.at.next_multiple_of(FOOTER_LEN as u64);
+        Ok(Finished { footer, file: tail.file, footer_at, draft, same, blocks: self.blocks, dict })
+    }
+}
+
+/// The end of the file in the making.
+#[derive(Debug)]
+struct Tail {
+    file: File,
+    path: PathBuf,
+    at: u64,
+}
+
+impl Tail {
+    fn write(&self, at: u64, bytes: &[u8]) -> Result<()> {
+        self.file.write_all_at(bytes, at).map_err(|e| Error::io("write", &self.path, e))
+    }
+
+    fn section(&mut self, bytes: &[u8]) -> Result<Section> {
+        let offset = self.at.next_multiple_of(64);
+        self.write(offset, bytes)?;
+        self.at = offset + bytes.len() as u64;
+        Ok(Section { offset, len: bytes.len() as u64, checksum: checksum(bytes) })
+    }
+}
+
+impl Finished {
+    /// Reads the row at `place` and shows it to `see`.
+    pub(crate) fn row<T>(&self, place: RowPlace, see: impl FnOnce(&UserRef<'_>) -> T) -> Result<T> {
+        let (offset, len) = self.blocks.get(place.block as usize).copied().unwrap_or_default();
+        let mut bytes = vec![0; len as usize];
+        let path = &self.draft.path;
+        self.file.read_exact_at(&mut bytes, offset).map_err(|e| Error::io("read", path, e))?;
+        let fault = |f: Fault| Error::fault(f, path, offset);
+        let block = Block::parse(&bytes, &self.dict).map_err(fault)?;
+        let user = block.user_in_group(usize::from(place.group), usize::from(place.row)).map_err(fault)?;
+        Ok(see(&user))
+    }
+
+    /// Counts and length sums.
+    pub(crate) const fn totals(&self) -> Totals {
+        self.footer.totals
+    }
+
+    /// Length that the file will have.
+    pub(crate) const fn len(&self) -> u64 {
+        self.footer_at + FOOTER_LEN as u64
+    }
+
+    /// The key of one of its indexes.
+    pub(crate) const fn key(&self, kind: Kind) -> [u64; 2] {
+        match kind {
+            Kind::Uid => self.footer.uids.key,
+            Kind::Identity => self.footer.identities.key,
+        }
+    }
+
+    /// Its provider dictionary.
+    pub(crate) fn dictionary(&self) -> &Dictionary {
+        &self.dict
+    }
+
+    /// The segment's id.
+    pub(crate) const fn id(&self) -> u128 {
+        self.footer.file_id
+    }
+
+    /// Makes what is written so far durable, so that publication has little left to wait for.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(|e| Error::io("fsync", &self.draft.path, e))
+    }
+
+    /// Writes the footer with the seq of publication and gives the file its name in `dir`.
+    pub(crate) fn publish(mut self, base_seq: u64, dir: &Path) -> Result<PathBuf> {
+        self.footer.base_seq = base_seq;
+        self.footer.max_seq = base_seq;
+        self.file
+            .write_all_at(&self.footer.encode(), self.footer_at)
+            .map_err(|e| Error::io("write", &self.draft.path, e))?;
+        let path = dir.join(files::segment_name(self.footer.file_id));
+        files::publish(&self.file, &self.draft.path, &path)?;
+        self.draft.keep = true;
+        Ok(path)
+    }
+}

@@ -1,0 +1,194 @@
+//! Snapshots: a pinned version, and the lookups and scans on it.
+
+use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
+
+use headcount_block::{Error as BlockError, RowRef, Span, UidRange, User, UserRef, Visitor};
+
+pub use crate::segment::UserGuard;
+
+use crate::error::{Error, Result};
+use crate::merge;
+use crate::segment::hash_index::{Kind, hash_uid};
+use crate::version::Version;
+
+/// Lookups of a batch whose memory accesses overlap.
+const BATCH: usize = 16;
+
+/// One version of a store, pinned: its files stay until the last snapshot of it is gone.
+///
+/// Cloning is O(1). A snapshot is a [`headcount_block::Source`], which is what an export reads.
+#[derive(Debug, Clone)]
+pub struct Snapshot(pub(crate) Arc<Version>);
+
+impl Snapshot {
+    /// The last seq that the snapshot holds.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.0.origin.seq
+    }
+
+    /// The user with this UID, borrowed from the store's files.
+    ///
+    /// # Errors
+    /// [`Error::Damage`] and [`Error::Io`].
+    pub fn get(&self, uid: &str) -> Result<Option<UserGuard<'_>>> {
+        self.0.get(uid.as_bytes())
+    }
+
+    /// The user with this UID, as an owned copy.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_user(&self, uid: &str) -> Result<Option<User>> {
+        self.get(uid)?.map(|guard| owned(&guard.user())).transpose()
+    }
+
+    /// The user that carries this identity, borrowed from the store's files.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn find(&self, provider: &str, provider_uid: &str) -> Result<Option<UserGuard<'_>>> {
+        self.0.find(provider.as_bytes(), provider_uid.as_bytes())
+    }
+
+    /// The user that carries this identity, as an owned copy.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn find_user(&self, provider: &str, provider_uid: &str) -> Result<Option<User>> {
+        self.find(provider, provider_uid)?.map(|guard| owned(&guard.user())).transpose()
+    }
+
+    /// Looks many users up; calls `each` with the position in `uids` and the user, in order. Memory accesses of 16
+    /// lookups overlap, which is more than twice as fast as one after the other.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_many<S: AsRef<str>>(&self, uids: &[S], mut each: impl FnMut(usize, Option<UserRef<'_>>)) -> Result<()> {
+        let single = match self.0.segments.as_slice() {
+            [segment] if segment.is_mapped() => Some(segment),
+            _ => None,
+        };
+        for (batch, uids) in uids.chunks(BATCH).enumerate() {
+            let Some(segment) = single else {
+                for (i, uid) in uids.iter().enumerate() {
+                    let found = self.get(uid.as_ref())?;
+                    each(batch * BATCH + i, found.as_ref().map(UserGuard::user));
+                }
+                continue;
+            };
+            // Each stage touches, for the whole batch, what the next one needs, without waiting for any of it.
+            let (key, _) = segment.hash_params(Kind::Uid);
+            let mut hashes = [0; BATCH];
+            let mut touched = 0;
+            for (hash, uid) in hashes.iter_mut().zip(uids) {
+                *hash = hash_uid(key, uid.as_ref().as_bytes());
+                touched ^= segment.touch_line(Kind::Uid, *hash);
+            }
+            for (hash, _) in hashes.iter().zip(uids) {
+                touched ^= segment.touch_block(Kind::Uid, *hash)?.1;
+            }
+            std::hint::black_box(touched);
+            for (i, (hash, uid)) in hashes.iter().zip(uids).enumerate() {
+                let found = segment.find_uid_hashed(*hash, uid.as_ref().as_bytes())?;
+                each(batch * BATCH + i, found.as_ref().map(UserGuard::user));
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows the users of `range` in UID order to `each` until it breaks off.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn scan(&self, range: &UidRange, each: impl FnMut(UserRef<'_>) -> ControlFlow<()>) -> Result<()> {
+        match merge::visit(&self.0, range, &mut EachUser(each)) {
+            Err(BlockError::Stopped) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// The users of `range` in UID order, as owned copies.
+    #[must_use]
+    pub fn users(&self, range: UidRange) -> Users {
+        Users { snapshot: self.clone(), range, ready: Vec::new().into_iter(), done: false }
+    }
+}
+
+/// An owned copy of a user that was read.
+pub(crate) fn owned(user: &UserRef<'_>) -> Result<User> {
+    user.to_user().map_err(|f| Error::fault(f, std::path::Path::new("a row of the store"), 0))
+}
+
+/// Calls a closure for each user of a visit.
+struct EachUser<F>(F);
+
+impl<F: FnMut(UserRef<'_>) -> ControlFlow<()>> EachUser<F> {
+    fn show(&mut self, user: UserRef<'_>) -> Result<(), BlockError> {
+        match (self.0)(user) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(BlockError::Stopped),
+        }
+    }
+}
+
+impl<F: FnMut(UserRef<'_>) -> ControlFlow<()>> Visitor for EachUser<F> {
+    fn span(&mut self, span: &Span<'_>) -> Result<(), BlockError> {
+        span.rows()?.try_for_each(|user| self.show(user?))
+    }
+
+    fn row(&mut self, row: RowRef<'_>) -> Result<(), BlockError> {
+        self.show(row.into())
+    }
+}
+
+/// Users that are fetched at a time.
+const FETCH: usize = 512;
+
+/// Iterator over owned users of a snapshot, in UID order.
+#[derive(Debug)]
+pub struct Users {
+    snapshot: Snapshot,
+    range: UidRange,
+    ready: std::vec::IntoIter<User>,
+    done: bool,
+}
+
+impl Users {
+    fn fetch(&mut self) -> Result<()> {
+        let mut users = Vec::with_capacity(FETCH);
+        let mut failed = None;
+        self.snapshot.scan(&self.range, |user| {
+            match owned(&user) {
+                Ok(user) => users.push(user),
+                Err(e) => failed = Some(e),
+            }
+            if users.len() < FETCH && failed.is_none() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        self.done = users.len() < FETCH;
+        if let Some(last) = users.last() {
+            self.range.start = Bound::Excluded(last.uid.as_bytes().to_vec());
+        }
+        self.ready = users.into_iter();
+        Ok(())
+    }
+}
+
+impl Iterator for Users {
+    type Item = Result<User>;
+
+    fn next(&mut self) -> Option<Result<User>> {
+        if self.ready.as_slice().is_empty()
+            && !self.done
+            && let Err(error) = self.fetch()
+        {
+            self.done = true;
+            return Some(Err(error));
+        }
+        self.ready.next().map(Ok)
+    }
+}

@@ -1,0 +1,166 @@
+//! A snapshot as a [`Source`]: what exports read.
+
+use headcount_block::{
+    Error, Measured, Origin, Part, RowRef, Scan, Select, Source, Span, Totals, UidRange, UserRef, Visitor,
+};
+use std::ops::Bound;
+
+use crate::merge;
+use crate::segment::Segment;
+use crate::snapshot::Snapshot;
+
+/// Bytes of rows in a part: rendered they are about two and a half times as much.
+const PART_BYTES: u64 = 448 << 10;
+
+impl Source for Snapshot {
+    fn origin(&self) -> Origin {
+        self.0.origin
+    }
+
+    fn totals(&self) -> Totals {
+        self.0.totals
+    }
+
+    fn measure(&self, select: &Select, scan: Scan) -> Result<Option<Measured>, Error> {
+        let all = self.0.totals.selected(select.include_pending);
+        let limit = select.limit.filter(|limit| *limit < all.users());
+        if limit == Some(0) {
+            // The empty string sorts before every UID: nothing lies in such a range.
+            return Ok(Some(Measured { totals: Totals::default(), end: Some(Vec::new()) }));
+        }
+        if select.after.is_none() && limit.is_none() {
+            return Ok(Some(Measured { totals: all, end: None }));
+        }
+        match self.0.segments.as_slice() {
+            [] => Ok(Some(Measured { totals: Totals::default(), end: None })),
+            [segment] => measure_one(segment, select).map(Some),
+            _ if scan == Scan::Allowed => measure_all(self, select).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn parts<'s>(
+        &'s self,
+        range: &UidRange,
+    ) -> Result<Box<dyn Iterator<Item = Result<Part, Error>> + Send + 's>, Error> {
+        let layers = self.0.segments.iter().map(|segment| {
+            let first = match &range.start {
+                Bound::Unbounded => 0,
+                Bound::Included(uid) | Bound::Excluded(uid) => segment.index().blocks_up_to(uid),
+            };
+            (&**segment, first)
+        });
+        Ok(Box::new(Parts { layers: layers.collect(), rest: Some(range.clone()) }))
+    }
+
+    fn visit(&self, part: &Part, visitor: &mut dyn Visitor) -> Result<(), Error> {
+        merge::visit(&self.0, &part.range, visitor)
+    }
+}
+
+/// Cuts a range at first UIDs of blocks, each time enough blocks have been passed.
+struct Parts<'s> {
+    /// Segments with the number of the next block whose first UID lies in the range and was not passed.
+    layers: Vec<(&'s Segment, usize)>,
+    rest: Option<UidRange>,
+}
+
+impl Iterator for Parts<'_> {
+    type Item = Result<Part, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let range = self.rest.take()?;
+        let mut bytes = 0;
+        loop {
+            // The next block boundary of all layers, in UID order.
+            let next = self.layers.iter_mut().filter(|(segment, block)| *block < segment.index().len());
+            let next = next.min_by(|a, b| a.0.index().first_uid(a.1).cmp(b.0.index().first_uid(b.1)));
+            let Some((segment, block)) = next else { break };
+            let first = segment.index().first_uid(*block);
+            if range.is_after(first) {
+                break;
+            }
+            if bytes >= PART_BYTES && !range.is_before(first) {
+                let cut = first.to_vec();
+                self.rest = Some(UidRange { start: Bound::Included(cut.clone()), end: range.end });
+                return Some(Ok(Part { range: UidRange { start: range.start, end: Bound::Excluded(cut) }, bytes }));
+            }
+            bytes += segment.index().entry(*block).map_or(0, |e| u64::from(e.len));
+            *block += 1;
+        }
+        Some(Ok(Part { range, bytes }))
+    }
+}
+
+/// Measures a selection of one segment, out of its sums.
+fn measure_one(segment: &Segment, select: &Select) -> Result<Measured, Error> {
+    let before = select.after.as_ref().map_or(Ok(Totals::default()), |uid| segment.sums_up_to(uid))?;
+    let skipped = before.selected(select.include_pending).users();
+    let all = segment.footer().totals;
+    let available = all.selected(select.include_pending).users().saturating_sub(skipped);
+    let (mut totals, end) = match select.limit.filter(|limit| *limit < available) {
+        None => (all, None),
+        Some(limit) => {
+            let (uid, totals) = segment.nth_selected(skipped.saturating_add(limit), select)?;
+            (totals, Some(uid))
+        }
+    };
+    totals -= before;
+    Ok(Measured { totals: totals.selected(select.include_pending), end })
+}
+
+/// Measures a selection by a pass over it.
+fn measure_all(snapshot: &Snapshot, select: &Select) -> Result<Measured, Error> {
+    let start = select.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
+    let range = UidRange { start, end: Bound::Unbounded };
+    let mut meter = Meter { select, totals: Totals::default(), last: None, cut: false };
+    match merge::visit(&snapshot.0, &range, &mut meter) {
+        Ok(()) | Err(Error::Stopped) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(Measured { totals: meter.totals, end: meter.last.filter(|_| meter.cut) })
+}
+
+/// Adds users up until a limit.
+struct Meter<'a> {
+    select: &'a Select,
+    totals: Totals,
+    last: Option<Vec<u8>>,
+    cut: bool,
+}
+
+impl Meter<'_> {
+    fn add(&mut self, user: &UserRef<'_>) -> Result<(), Error> {
+        let mut one = Totals::default();
+        one.add_user(user);
+        let one = one.selected(self.select.include_pending);
+        if one.users() == 0 {
+            return Ok(());
+        }
+        if self.select.limit.is_some_and(|limit| self.totals.users() >= limit) {
+            self.cut = true;
+            return Err(Error::Stopped);
+        }
+        self.totals += one;
+        if self.select.limit == Some(self.totals.users()) {
+            self.last = Some(user.uid().to_vec());
+        }
+        Ok(())
+    }
+}
+
+impl Visitor for Meter<'_> {
+    fn span(&mut self, span: &Span<'_>) -> Result<(), Error> {
+        if self.select.limit.is_none()
+            && let Some(totals) = span.whole_totals()
+        {
+            self.totals += totals.selected(self.select.include_pending);
+            return Ok(());
+        }
+        span.rows()?.try_for_each(|user| self.add(&user?))
+    }
+
+    fn row(&mut self, row: RowRef<'_>) -> Result<(), Error> {
+        self.add(&row.into())
+    }
+}
