@@ -6,6 +6,8 @@
 //!
 //! Files are mapped into memory by default; see [`Store::open`] for what that asks of the caller.
 
+#![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "tests count small things"))]
+
 mod backing;
 mod clock;
 mod error;
