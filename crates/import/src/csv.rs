@@ -77,9 +77,12 @@ impl Header {
     }
 }
 
+/// What other programs put between fields.
+pub(crate) const OTHER_SEPARATORS: [char; 3] = [';', '\t', '|'];
+
 fn hint(names: &[String], missing: &str) -> &'static str {
     match names {
-        [one] if one.contains([';', '\t', '|']) => "separated by commas (this file seems to use another separator)",
+        [one] if one.contains(OTHER_SEPARATORS) => "separated by commas (this file seems to use another separator)",
         _ if missing == "uid" && names.iter().any(|n| is_needed_column(n)) => {
             "(an export without uid cannot be imported: export again with the fields uid,provider,providerUID)"
         }

@@ -208,7 +208,9 @@ fn detect_csv(text: &[u8]) -> Result<Format, Undetected> {
         return Err(Undetected::new("bytes that are not UTF-8 text", &[]));
     };
     let names = csv::fields_of(header);
-    if names.iter().any(|name| csv::is_needed_column(name)) {
+    // With another separator the header is refused, by a message that says so.
+    let names = names.iter().flat_map(|name| name.split(csv::OTHER_SEPARATORS));
+    if names.into_iter().any(csv::is_needed_column) {
         return Ok(Format::Csv);
     }
     let found = format!(
@@ -241,6 +243,7 @@ mod tests {
             ("uid,provider,providerUID\r\n", Format::Csv),
             ("\u{feff}\"ProviderUID\",x,\"UID\"", Format::Csv),
             ("provider,providerUID\n", Format::Csv),
+            ("uid;provider\n", Format::Csv),
         ] {
             assert_eq!(format(head), Ok(expected), "{head}");
         }
