@@ -1,5 +1,6 @@
-//! What the benchmarks and the oracle test share: settings, synthetic users, stores filled with them.
+//! What the benchmarks and the oracle test share: settings, synthetic users, and the slow way to export them.
 
+pub mod oracle;
 mod settings;
 mod synth;
 
