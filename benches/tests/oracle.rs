@@ -1,7 +1,12 @@
 //! 100,000 synthetic users end to end: what the store answers and what the exporter writes, against a sorted map and
 //! the serde_json and csv crates.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests: a failure here is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests: a failure here is a failed test"
+)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -52,7 +57,7 @@ fn compare(snapshot: &Snapshot, users: &Users, query: &Query<'_>, format: Format
         let what = format!("{format:?} {query:?} on {threads} threads");
         let mut export = Export::new(snapshot)
             .format(format)
-            .fields(fields.clone())
+            .fields(fields)
             .include_pending(query.include_pending)
             .threads(threads)
             .call_id(CALL_ID)

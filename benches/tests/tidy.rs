@@ -1,6 +1,6 @@
 //! House rules that no compiler checks: links resolve, files stay short, nothing half-done is left in the source.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests: a failure here is a failed test")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests: a failure here is a failed test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,8 @@
 //! The interleaved layout: `[uid_len u8][count u8]{provider u8, len u8} x count [uid][providerUIDs...]`, row after row,
 //! with the offset of every sixteenth row in a table. Just enough of it to be measured.
 
+#![expect(clippy::indexing_slicing, reason = "tables of 2 and 256 entries, indexed by a bool and a byte")]
+
 use headcount_block::limits::BLOCK_TARGET;
 use headcount_block::{Dictionary, ROWS_PER_GROUP, User, checksum};
 
@@ -9,6 +11,9 @@ use crate::{Layout, Slot};
 
 /// Bytes in front of the identities of a row: lengths of UID and identity list.
 const HEAD: usize = 2;
+
+/// UID, identities, and where the next row begins.
+type Row<'a> = (&'a [u8], &'a [[u8; 2]], usize);
 
 #[derive(Debug, Default)]
 struct Block {
@@ -29,7 +34,7 @@ pub(crate) struct Blocks<'d> {
 impl Block {
     fn push(&mut self, user: &User, dictionary: &Dictionary) {
         let byte = |n: usize| u8::try_from(n).unwrap_or_default();
-        if self.users % ROWS_PER_GROUP == 0 {
+        if self.users.is_multiple_of(ROWS_PER_GROUP) {
             self.groups.push(u32::try_from(self.rows.len()).unwrap_or_default());
         }
         self.rows.extend([byte(user.uid.len()), byte(user.identities.len())]);
@@ -48,7 +53,7 @@ impl Block {
     }
 
     /// The row that begins at `at`: UID, identities and text, and where the next one begins.
-    fn row(&self, at: usize) -> Option<(&[u8], &[[u8; 2]], usize)> {
+    fn row(&self, at: usize) -> Option<Row<'_>> {
         let &[uid_len, count] = self.rows.get(at..)?.first_chunk::<HEAD>()?;
         let text = at + HEAD + 2 * usize::from(count);
         let identities = self.rows.get(at + HEAD..text)?.as_chunks::<2>().0;

@@ -1,5 +1,7 @@
 //! The split layout, through the public API of `headcount-block`.
 
+#![expect(clippy::indexing_slicing, reason = "tables of 2 and 256 entries, indexed by a bool and a byte")]
+
 use std::path::Path;
 
 use headcount_block::{
