@@ -1,0 +1,336 @@
+//! The front of the crate: parameters in, bytes and a summary out.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use headcount_block::{Progress, Scan, Select, Source};
+
+use crate::body::Body;
+use crate::chunks::Chunks;
+use crate::envelope::{Envelope, Trailer, default_call_id};
+use crate::error::Error;
+use crate::fields::Fields;
+use crate::file::{self, Target};
+use crate::format::Format;
+use crate::layout::Layout;
+use crate::length::Length;
+use crate::pipeline::{Ends, Job, run};
+use crate::plan::Plan;
+use crate::probe::end_uid;
+use crate::sink::{Sink, WriteSink, enlarge_pipe};
+
+/// An export of one snapshot: JSON of all registered users, unless set otherwise.
+///
+/// The same snapshot and settings give the same bytes, for any number of threads.
+#[derive(Debug, Clone)]
+pub struct Export<S> {
+    source: S,
+    layout: Layout,
+    limit: Option<u64>,
+    after: Option<String>,
+    envelope: Envelope,
+    threads: Option<usize>,
+    fsync: bool,
+    progress: Option<Arc<Progress>>,
+}
+
+/// What a whole export held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Users written.
+    pub users: u64,
+    /// Identities written; 0 when no field of theirs was asked for.
+    pub identities: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// The last seq that the snapshot holds.
+    pub seq: u64,
+    /// Id of the store that the snapshot is of.
+    pub store_id: u128,
+    /// The first UID written.
+    pub first_uid: Option<String>,
+    /// The last UID written: where a page goes on after.
+    pub last_uid: Option<String>,
+}
+
+/// Exports up to this many bytes are rendered in the calling thread: starting others would take longer.
+const SMALL: u64 = 2 << 20;
+
+impl<S: Source + Clone + 'static> Export<S> {
+    /// An export of `source`.
+    #[must_use]
+    pub fn new(source: &S) -> Self {
+        let layout = Layout {
+            format: Format::default(),
+            fields: Fields::default(),
+            include_pending: false,
+            formula_guard: false,
+        };
+        Self {
+            source: source.clone(),
+            layout,
+            limit: None,
+            after: None,
+            envelope: Envelope::new(),
+            threads: None,
+            fsync: false,
+            progress: None,
+        }
+    }
+
+    /// Sets the format.
+    #[must_use]
+    pub const fn format(mut self, format: Format) -> Self {
+        self.layout.format = format;
+        self
+    }
+
+    /// Sets the fields. CSV columns come in their order; JSON's order is fixed.
+    #[must_use]
+    pub const fn fields(mut self, fields: Fields) -> Self {
+        self.layout.fields = fields;
+        self
+    }
+
+    /// Exports at most so many users: the first in UID order.
+    #[must_use]
+    pub fn limit(mut self, limit: impl Into<Option<u64>>) -> Self {
+        self.limit = limit.into();
+        self
+    }
+
+    /// Exports users whose UID sorts after this one.
+    #[must_use]
+    pub fn after<'u>(mut self, uid: impl Into<Option<&'u str>>) -> Self {
+        self.after = uid.into().map(str::to_owned);
+        self
+    }
+
+    /// Exports pending users too.
+    #[must_use]
+    pub const fn include_pending(mut self, on: bool) -> Self {
+        self.layout.include_pending = on;
+        self
+    }
+
+    /// Puts an apostrophe before CSV values that a spreadsheet would take for a formula. The file is unfit for
+    /// re-import, and its length is not known beforehand. No effect on the other formats.
+    #[must_use]
+    pub const fn formula_guard(mut self, on: bool) -> Self {
+        self.layout.formula_guard = on;
+        self
+    }
+
+    /// Sets `callId`, which is a hash of the snapshot and the parameters by default.
+    #[must_use]
+    pub fn call_id(mut self, call_id: impl Into<String>) -> Self {
+        self.envelope = self.envelope.call_id(call_id);
+        self
+    }
+
+    /// Sets `time`, which is the commit time of the snapshot by default.
+    #[must_use]
+    pub fn time(mut self, time: impl Into<String>) -> Self {
+        self.envelope = self.envelope.time(time);
+        self
+    }
+
+    /// Sets the whole JSON envelope.
+    #[must_use]
+    pub fn envelope(mut self, envelope: Envelope) -> Self {
+        self.envelope = envelope;
+        self
+    }
+
+    /// Sets the number of threads, the calling one included; by default as many as there are processors, and one for a
+    /// small export.
+    #[must_use]
+    pub fn threads(mut self, threads: impl Into<Option<usize>>) -> Self {
+        self.threads = threads.into();
+        self
+    }
+
+    /// Syncs a file and its directory before it counts as written.
+    #[must_use]
+    pub const fn fsync(mut self, on: bool) -> Self {
+        self.fsync = on;
+        self
+    }
+
+    /// Reports progress to, and takes cancellation from, `progress`.
+    #[must_use]
+    pub fn progress(mut self, progress: Arc<Progress>) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+
+    /// The exact length of the export in bytes, before anything is rendered; unknown where that would take a pass over
+    /// the users, and with the formula guard.
+    ///
+    /// # Errors
+    /// What the source reports.
+    pub fn len(&self) -> Result<Length, Error> {
+        let plan = Plan::new(&self.source, &self.select(), Scan::Never)?;
+        Ok(plan.length(&self.effective(), &self.trailer(&plan)))
+    }
+
+    /// Writes the export to `to` and flushes it.
+    ///
+    /// When it fails after the first byte, JSON is closed with an error envelope and the counts written so far, and
+    /// CSV and NDJSON break off; the error is returned in every case.
+    ///
+    /// # Errors
+    /// What the source or the destination reports, and cancellation.
+    pub fn write_to(&self, to: &mut impl Write) -> Result<Summary, Error> {
+        self.write_named(to, "the destination")
+    }
+
+    /// Writes the export to standard output, past any buffer of this process.
+    ///
+    /// # Errors
+    /// As [`write_to`](Self::write_to).
+    pub fn write_stdout(&self) -> Result<Summary, Error> {
+        let name = "standard output";
+        let own = io::stdout().lock().as_fd().try_clone_to_owned();
+        let own = own.map_err(|source| Error::Write { destination: name.to_owned(), source })?;
+        enlarge_pipe(&own);
+        self.write_named(&mut File::from(own), name)
+    }
+
+    /// Writes the export to the file `path`, which is created, or replaced on success only: until then the bytes are in
+    /// `path` with `.partial` added, which is removed when the export fails. A symbolic link is followed; what is no
+    /// regular file (a pipe, a device) is written in place.
+    ///
+    /// # Errors
+    /// As [`write_to`](Self::write_to), and when the file cannot be created, or the disk does not hold it.
+    pub fn write_file(&self, path: impl AsRef<Path>) -> Result<Summary, Error> {
+        let path = path.as_ref();
+        match file::open(path)? {
+            Target::InPlace(mut file) => self.write_named(&mut file, &path.display().to_string()),
+            Target::Replace(partial) => {
+                let plan = self.plan()?;
+                let layout = self.effective();
+                if let Length::Exact(len) = plan.length(&layout, &self.trailer(&plan)) {
+                    partial.reserve(len)?;
+                }
+                let mut sink = partial.sink();
+                let summary = self.write_plan(&plan, &layout, &mut sink)?;
+                sink.finish()?;
+                drop(sink);
+                partial.place(self.fsync)?;
+                Ok(summary)
+            }
+        }
+    }
+
+    /// The export as an iterator of buffers, rendered by threads of its own a few buffers ahead. Dropping it ends them.
+    /// An error is the last item; before it, JSON is closed as by [`write_to`](Self::write_to).
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn chunks(&self) -> Result<Chunks, Error> {
+        let export = self.clone();
+        Chunks::start(move |sink| export.write_sink(sink))
+    }
+
+    fn write_named(&self, to: &mut impl Write, name: &str) -> Result<Summary, Error> {
+        let mut sink = WriteSink::new(to, name);
+        let written = self.write_sink(&mut sink);
+        // The end of a JSON export that failed is to be seen too.
+        let flushed = sink.finish();
+        written.and_then(|summary| flushed.map(|()| summary))
+    }
+
+    fn write_sink(&self, sink: &mut dyn Sink) -> Result<Summary, Error> {
+        let plan = self.plan()?;
+        self.write_plan(&plan, &self.effective(), sink)
+    }
+
+    fn write_plan(&self, plan: &Plan, layout: &Layout, sink: &mut dyn Sink) -> Result<Summary, Error> {
+        let trailer = self.trailer(plan);
+        let progress = self.progress.as_deref();
+        if let Some(progress) = progress {
+            progress.set_total_users(plan.totals.as_ref().map_or(0, |totals| layout.stated(totals).users));
+            progress.set_total_bytes(plan.length(layout, &trailer).exact().unwrap_or_default());
+        }
+        let mut body = Body::new(layout, sink, progress);
+        let whole = self.write_users(plan, layout, &mut body).and_then(|ends| {
+            compare(plan, layout, &body)?;
+            let first = end_uid(&self.source, layout, ends.first.as_ref(), false)?;
+            let last = end_uid(&self.source, layout, ends.last.as_ref(), true)?;
+            Ok((first, last))
+        });
+        let (first_uid, last_uid) = match whole {
+            Ok(uids) => uids,
+            Err(error) => return Err(body.fail(&trailer, error)),
+        };
+        body.succeed(&trailer)?;
+        let origin = self.source.origin();
+        let counts = layout.state(body.counts);
+        Ok(Summary {
+            users: counts.users,
+            identities: counts.identities,
+            bytes: body.bytes,
+            seq: origin.seq,
+            store_id: origin.store_id,
+            first_uid,
+            last_uid,
+        })
+    }
+
+    fn write_users(&self, plan: &Plan, layout: &Layout, body: &mut Body<'_>) -> Result<Ends, Error> {
+        let Some(range) = &plan.range else { return Ok(Ends::default()) };
+        let job = Job { source: &self.source, layout, range, progress: self.progress.as_deref() };
+        let small = plan.users_len(layout).is_some_and(|len| len <= SMALL);
+        let threads = match self.threads {
+            Some(threads) => threads,
+            None if small => 1,
+            None => available_parallelism().map_or(1, usize::from),
+        };
+        run(job, threads.saturating_sub(1), body)
+    }
+
+    fn select(&self) -> Select {
+        Select {
+            after: self.after.as_ref().map(|uid| uid.as_bytes().to_vec()),
+            limit: self.limit,
+            include_pending: self.layout.include_pending,
+        }
+    }
+
+    fn plan(&self) -> Result<Plan, Error> {
+        Plan::new(&self.source, &self.select(), Scan::Allowed)
+    }
+
+    /// The layout without settings that do not apply to its format.
+    fn effective(&self) -> Layout {
+        Layout { formula_guard: self.layout.formula_guard && self.layout.format == Format::Csv, ..self.layout }
+    }
+
+    fn trailer(&self, plan: &Plan) -> Trailer {
+        let origin = self.source.origin();
+        let call_id = || default_call_id(&origin, &self.effective(), self.after.as_deref(), self.limit);
+        Trailer::new(&self.envelope, &origin, call_id, plan.end.as_deref())
+    }
+}
+
+/// Compares what was rendered with what the snapshot states.
+fn compare(plan: &Plan, layout: &Layout, body: &Body<'_>) -> Result<(), Error> {
+    let Some(totals) = &plan.totals else { return Ok(()) };
+    let totals = totals.selected(layout.include_pending);
+    let pairs = [
+        ("users", Some(totals.users()), body.counts.users),
+        ("identities", Some(totals.identities()), body.counts.identities),
+        ("bytes of users", plan.users_len(layout), body.user_bytes),
+    ];
+    for (what, expected, found) in pairs {
+        if let Some(expected) = expected.filter(|&expected| expected != found) {
+            return Err(Error::Mismatch { what, expected, found });
+        }
+    }
+    Ok(())
+}

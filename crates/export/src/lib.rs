@@ -1,0 +1,38 @@
+//! Blocks of users in; JSON, CSV and NDJSON out.
+//!
+//! An [`Export`] writes the users of one snapshot, in UID order, to a file, any writer, or as an iterator of buffers.
+//! Users and identities are counted in the same pass and compared with what the blocks and the snapshot state, so an
+//! export is complete or visibly broken. The same snapshot and parameters give the same bytes, whatever the threads.
+//!
+//! It works on anything that implements [`headcount_block::Source`]; it knows no store and no file format but its own
+//! outputs. The way of a byte: [`Source::visit`](headcount_block::Source::visit) hands a span of a block to
+//! `render.rs`, which has `kernel.rs` copy text and prerendered templates into a buffer; `pipeline.rs` puts the buffers
+//! in order; `body.rs` frames them with the head and the trailer of `envelope.rs`; `sink.rs` or `file.rs` writes them.
+
+mod body;
+mod buffer;
+mod chunks;
+mod envelope;
+mod error;
+mod export;
+mod fields;
+mod file;
+mod format;
+mod kernel;
+mod layout;
+mod length;
+mod pipeline;
+mod plan;
+mod probe;
+mod render;
+mod simple;
+mod sink;
+mod template;
+
+pub use chunks::{Chunk, Chunks};
+pub use envelope::{Envelope, iso8601};
+pub use error::Error;
+pub use export::{Export, Summary};
+pub use fields::{Field, Fields, FieldsError};
+pub use format::{Format, FormatError};
+pub use length::Length;

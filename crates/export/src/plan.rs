@@ -1,0 +1,56 @@
+//! What is settled before the first byte: the range of UIDs, the sums, the length.
+
+use std::ops::Bound;
+
+use headcount_block::{Scan, Select, Source, Totals, UidRange};
+
+use crate::envelope::Trailer;
+use crate::error::Error;
+use crate::format::Format;
+use crate::layout::Layout;
+use crate::length::{Length, users_len};
+
+/// Which users an export writes.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// The users, or `None` when there are none.
+    pub(crate) range: Option<UidRange>,
+    /// Their sums, where they are known without a pass over the users.
+    pub(crate) totals: Option<Totals>,
+    /// The last UID of a page that the limit cuts.
+    pub(crate) end: Option<Vec<u8>>,
+}
+
+impl Plan {
+    /// Settles `select`. A limit may cost a pass over the users that it lets through, where `scan` allows it.
+    ///
+    /// # Errors
+    /// What the source reports.
+    pub(crate) fn new(source: &impl Source, select: &Select, scan: Scan) -> Result<Self, Error> {
+        if select.limit == Some(0) {
+            return Ok(Self { range: None, totals: Some(Totals::default()), end: None });
+        }
+        // Without a limit the sums are good to have, but nothing depends on them.
+        let scan = if select.limit.is_some() { scan } else { Scan::Never };
+        let measured = source.measure(select, scan)?;
+        let start = select.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
+        let (totals, end) = measured.map_or((None, None), |m| (Some(m.totals), m.end));
+        let range = UidRange { start, end: end.clone().map_or(Bound::Unbounded, Bound::Included) };
+        Ok(Self { range: Some(range), totals, end })
+    }
+
+    /// Length of the rendered users, where it is known.
+    pub(crate) fn users_len(&self, layout: &Layout) -> Option<u64> {
+        users_len(layout, self.totals.as_ref()?)
+    }
+
+    /// Length of the whole export.
+    pub(crate) fn length(&self, layout: &Layout, trailer: &Trailer) -> Length {
+        let (Some(totals), Some(users)) = (&self.totals, self.users_len(layout)) else { return Length::Unknown };
+        let trailer = match layout.format {
+            Format::Json => trailer.success(layout.stated(totals)).len(),
+            Format::Csv | Format::Ndjson => 0,
+        };
+        Length::Exact(users.wrapping_add((layout.head().len() + trailer) as u64))
+    }
+}
