@@ -92,6 +92,17 @@ impl<'s> Import<'s> {
     /// # Errors
     /// [`ImportError`]; nothing was loaded.
     pub fn run(self) -> Result<Report, ImportError> {
+        let progress = Arc::clone(&self.progress);
+        self.read_and_load().map_err(|error| match error {
+            // An input that is shut so that a cancelled import does not wait for it fails in its own way.
+            ImportError::Io { .. } | ImportError::Compressed { .. } if progress.is_cancelled() => {
+                ImportError::Cancelled
+            }
+            other => other,
+        })
+    }
+
+    fn read_and_load(self) -> Result<Report, ImportError> {
         let Self { store, format, inputs, options, progress, rejects } = self;
         if inputs.is_empty() {
             return Err(ImportError::Usage("no input was given".to_owned()));

@@ -107,7 +107,11 @@ impl<S: Sink> Target<'_, S> {
         let counts = &mut self.outcome.counts;
         counts.rows += 1;
         counts.bare += u64::from(row.identity_count() == 0);
-        self.sink.push(row, at, kind).map_err(Failed::Store)?;
+        self.sink.push(row, at, kind).map_err(|e| match e {
+            // Too many providers: not this record's fault alone, so it ends the import in any case.
+            headcount_store::Error::Limit(limit) => Failed::Record(at, limit.into()),
+            other => Failed::Store(other),
+        })?;
         Ok(Ok(()))
     }
 

@@ -113,14 +113,27 @@ fn too_many_identities_and_too_long_users() {
     fails(
         Format::Csv,
         format!("uid,provider,providerUID\n{rows}"),
-        &["in: line 2, byte 25: user \"a\"", "4096 identities"],
+        &["in: line 4098, byte 35779: user \"a\"", "4096 identities"],
     );
     let rows: String = (0..4000).map(|i| format!("a,p,{i:0>300}\n")).collect();
-    fails(Format::Csv, format!("uid,provider,providerUID\n{rows}"), &["in: line 2, byte 25: ", "at most 1048576"]);
+    fails(
+        Format::Csv,
+        format!("uid,provider,providerUID\n{rows}"),
+        &["in: line 3438, byte 1048005: user \"a\"", "at most 1048576"],
+    );
     let line = format!("{{\"UID\":\"ok\"}}\n{{\"x\":\"{}\"}}\n", "y".repeat(8 << 20));
     fails(Format::Ndjson, line, &["in: byte 13: a line is longer than 8388608 bytes", "ndjson"]);
     let open = format!("uid,provider,providerUID\nu,p,\"{}", "y\n".repeat(5 << 20));
     fails(Format::Csv, open, &["in: byte 25: a CSV record (an opening quote", "longer than 8388608 bytes"]);
+}
+
+#[test]
+fn swapped_columns_are_suspected_when_there_are_too_many_providers() {
+    let rows: String = (0..70_000).map(|i| format!("u{i},{i},p\n")).collect();
+    let options = LoadOptions { threads: 1, skip_rejected: true, ..LoadOptions::default() };
+    let csv = format!("uid,provider,providerUID\n{rows}");
+    let parts = ["in: line 65", "more than 65535 different provider names: are the columns swapped"];
+    fails_in(&kept(), Format::Auto, csv.as_bytes(), options, ErrorKind::Input, &parts);
 }
 
 #[test]

@@ -1,5 +1,12 @@
 //! Imports through the public interface, into real stores.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests; clippy knows only test functions themselves"
+)]
+
 mod bad_input;
 mod formats;
 mod skip_invalid;
