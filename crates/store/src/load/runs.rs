@@ -13,8 +13,8 @@ use crate::files;
 
 /// Bytes that are written or read at a time.
 const BUFFER: usize = 1 << 20;
-/// How far ahead rows of an arena are touched: they lie in memory in the order they came.
-const AHEAD: usize = 12;
+/// Rows of an arena that are touched at a time, ahead of need: they lie in memory in the order they came.
+const AHEAD: usize = 16;
 
 /// A sorted run in a nameless file.
 #[derive(Debug)]
@@ -30,9 +30,8 @@ impl SpilledRun {
         let file = files::scratch(dir)?;
         let mut run = Self { file, len: 0, dir: dir.to_path_buf() };
         let mut buffer = Vec::with_capacity(BUFFER + BUFFER / 8);
-        let mut touched = 0;
         for i in 0.. {
-            touched ^= arena.touch(i + AHEAD);
+            touch_ahead(arena, i);
             let Some(record) = arena.get(i) else { break };
             record.write(&mut buffer);
             if buffer.len() >= BUFFER {
@@ -40,7 +39,6 @@ impl SpilledRun {
                 buffer.clear();
             }
         }
-        std::hint::black_box(touched);
         run.append(&buffer)?;
         Ok(run)
     }
@@ -49,6 +47,13 @@ impl SpilledRun {
         self.file.write_all_at(bytes, self.len).map_err(|e| Error::io("write a spill file in", &self.dir, e))?;
         self.len += bytes.len() as u64;
         Ok(())
+    }
+}
+
+/// Touches the batch of rows after the one that begins at `next`, if one does.
+fn touch_ahead(arena: &Arena, next: usize) {
+    if next.is_multiple_of(AHEAD) {
+        arena.touch(next + AHEAD, next + 2 * AHEAD);
     }
 }
 
@@ -73,7 +78,7 @@ impl<'r> Cursor<'r> {
         match self {
             Self::Memory { arena, next } => {
                 *next += 1;
-                std::hint::black_box(arena.touch(*next + AHEAD));
+                touch_ahead(arena, *next);
                 Ok(())
             }
             Self::File { buffer, at, .. } => {
