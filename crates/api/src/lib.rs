@@ -43,7 +43,7 @@ pub use headcount_block::{
     limits,
 };
 pub use headcount_export::{
-    Chunk, Chunks, Error as ExportError, Export, Field, Fields, FieldsError, Format, Length, Summary,
+    Chunk, Chunks, Error as ExportError, Export, Field, Fields, FieldsError, Format, Length, Summary, iso8601,
 };
 pub use headcount_store::{
     Backend, BulkLoad, Error, Existing, LoadOptions, LoadReport, OnConflict, OnDuplicate, Options, Place, RejectReason,

@@ -47,14 +47,11 @@ pub(crate) struct Output {
     pub(crate) color: When,
 }
 
-/// When something for human readers is shown.
+/// When something for human readers is shown; auto is explained by each option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum When {
-    /// When a terminal shows it.
     Auto,
-    /// Never.
     Never,
-    /// Always.
     Always,
 }
 

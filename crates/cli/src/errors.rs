@@ -64,8 +64,12 @@ const DAMAGE: &str =
 /// What to do about a record that cannot be loaded.
 fn input_hint(error: &ImportError) -> Option<String> {
     let hint = match error {
-        ImportError::Record { .. } | ImportError::Rejected { .. } => {
+        ImportError::Record { .. } => {
             "nothing was loaded; mend the record, or load the others with --skip-invalid (--rejects FILE keeps these)"
+        }
+        ImportError::Rejected { .. } => {
+            "nothing was loaded; --on-duplicate, --on-conflict and --existing say what to do in such cases, and \
+             --skip-invalid loads the others"
         }
         _ => return None,
     };

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use headcount::Store;
+use headcount::{Options, Store};
 
 use crate::failure::Failure;
 
@@ -11,5 +11,5 @@ use crate::failure::Failure;
 /// # Errors
 /// When there is no store, it is locked, damaged or of another version.
 pub(crate) fn open(path: &Path) -> Result<Store, Failure> {
-    Ok(Store::open_read_only(path)?)
+    Ok(Store::open_read_only(path, &Options::default())?)
 }

@@ -1,5 +1,7 @@
 //! `headcount import`: options, exit codes, and what bad input gets at the command line.
 
+#![expect(clippy::unwrap_used, reason = "functions of tests, which clippy cannot see in a program of tests")]
+
 mod common;
 
 use std::fs::{self, File, Permissions};
@@ -124,7 +126,7 @@ fn bad_input_is_named_with_its_place_and_loads_nothing() {
         ("missing column", b"uid,provider\nx,p\n", &["providerUID"]),
         ("half an identity", b"uid,provider,providerUID\nx,p,\n", &["line 2", "providerUID is empty"]),
         ("a field too many", b"uid,provider,providerUID\nx,p,1,2\n", &["line 2", "fields"]),
-        ("open quote", b"uid,provider,providerUID\nx,p,\"1\n", &["line 2"]),
+        ("open quote", b"uid,provider,providerUID\nx,p,\"1\n", &["byte 25", "quoted CSV field", "truncated"]),
         ("wrong count", counts.as_bytes(), &["usersCount 1", "0 were read"]),
         ("failed export", failed.as_bytes(), &["Invalid ApiKey parameter"]),
         ("neither", b"hello", &["--format"]),
@@ -204,7 +206,10 @@ fn duplicates_conflicts_and_existing_users_follow_the_options() {
     assert_eq!(get("c", "b"), user("b", &[("p", "3")]));
 
     scratch.write("new", user("a", &[("p", "9")]));
-    scratch.run(&["import", "m", "new", "--existing", "error"]).exits(1).says(&["in the store"]);
+    scratch
+        .run(&["import", "m", "new", "--existing", "error"])
+        .exits(1)
+        .says(&["the store has this UID", "--existing"]);
     scratch.run(&["import", "m", "new", "--existing", "merge"]).exits(0);
     assert_eq!(get("m", "a"), user("a", &[("p", "1"), ("p", "2"), ("p", "9")]));
     scratch.run(&["import", "m", "new"]).exits(0);

@@ -1,5 +1,7 @@
 //! `headcount quickstart`
 
+#![expect(clippy::unwrap_used, reason = "functions of tests, which clippy cannot see in a program of tests")]
+
 mod common;
 
 use std::fs;

@@ -1,12 +1,12 @@
 //! `headcount export`
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::ValueEnum;
-use headcount::{Export, ExportError, Fields, Format, Progress, Snapshot, Summary};
+use headcount::{Export, Fields, Format, Progress, Snapshot, Summary};
 
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::cancel_on_signals;
@@ -112,6 +112,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     let store = store::open(&args.store)?;
     cancel_on_signals(&progress)?;
     let export = export(args, &store.snapshot(), format, &progress);
+    progress.set_phase("exporting");
     let summary = watch(ui, &progress, || match file {
         Some(path) => Ok::<_, Failure>(export.write_file(path)?),
         None => write_stdout(&export, format),
@@ -124,24 +125,18 @@ fn export(args: &Args, snapshot: &Snapshot, format: Format, progress: &Arc<Progr
     let mut export = Export::new(snapshot)
         .format(format)
         .fields(args.fields.unwrap_or_default())
+        .limit(args.limit)
+        .after(args.after.as_deref())
         .include_pending(args.include_pending)
         .formula_guard(args.csv_formula_guard)
+        .threads(args.threads.map(usize::from))
         .fsync(args.fsync)
         .progress(Arc::clone(progress));
-    if let Some(limit) = args.limit {
-        export = export.limit(limit);
-    }
-    if let Some(after) = &args.after {
-        export = export.after(after);
-    }
     if let Some(call_id) = &args.call_id {
-        export = export.call_id(call_id.clone());
+        export = export.call_id(call_id);
     }
     if let Some(time) = &args.time {
-        export = export.time(time.clone());
-    }
-    if let Some(threads) = args.threads {
-        export = export.threads(usize::from(threads));
+        export = export.time(time);
     }
     export
 }
@@ -151,19 +146,11 @@ fn export(args: &Args, snapshot: &Snapshot, format: Format, progress: &Arc<Progr
 /// # Errors
 /// Those of the export.
 pub(crate) fn write_stdout(export: &Export<Snapshot>, format: Format) -> Result<Summary, Failure> {
-    let mut out = ui::stdout_file()?;
-    let summary = export.write_to(&mut out).map_err(name_stdout)?;
+    let summary = export.write_stdout()?;
     if format == Format::Json && io::stdout().is_terminal() {
-        out.write_all(b"\n").map_err(ui::stdout_failure)?;
+        ui::print_line("")?;
     }
     Ok(summary)
-}
-
-fn name_stdout(error: ExportError) -> ExportError {
-    match error {
-        ExportError::Write { source, .. } => ExportError::Write { destination: "standard output".to_owned(), source },
-        other => other,
-    }
 }
 
 /// What an export wrote.

@@ -1,13 +1,13 @@
 //! `headcount import`
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::ValueEnum;
-use headcount::{Existing, LoadOptions, OnConflict, OnDuplicate, Options, Progress, Store};
+use headcount::{Error, Existing, LoadOptions, OnConflict, OnDuplicate, Options, Progress, Store};
 use headcount_import::{Format, Import, ImportError, Input, Report};
 
 use crate::failure::{Failure, Kind, Outcome};
@@ -213,55 +213,47 @@ struct Destination {
 /// What a failed import takes away again.
 enum Made {
     /// The directory and what is in it.
-    Directory(PathBuf),
-    /// What is in a directory that was there, and was empty.
-    Content(PathBuf),
+    Directory,
+    /// What is in a directory that was there with these permissions, and was empty.
+    Content(Permissions),
 }
 
 impl Destination {
     fn open(args: &Args) -> Result<Self, Failure> {
         let path = &args.store;
-        let is_new = !path.exists();
-        let is_empty = !is_new && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
-        if (is_new || is_empty) && args.dry_run {
+        let made = match Store::open(path, &Options::default()) {
+            Ok(store) => return Ok(Self { store, made: None }),
+            Err(Error::NotFound { .. }) => Made::Directory,
+            Err(Error::NotAStore { .. }) if is_empty_dir(path) => Made::Content(fs::metadata(path)?.permissions()),
+            Err(error) => return Err(error.into()),
+        };
+        if args.dry_run {
             return Ok(Self { store: Store::temporary()?, made: None });
         }
-        if is_new {
-            let store = Store::create(path, &Options::default())?;
-            return Ok(Self { store, made: Some(Made::Directory(path.clone())) });
-        }
-        if is_empty {
-            let store = Store::create(path, &Options::default())?;
-            return Ok(Self { store, made: Some(Made::Content(path.clone())) });
-        }
-        Ok(Self { store: Store::open(path)?, made: None })
+        Ok(Self { store: Store::create(path, &Options::default())?, made: Some(made) })
     }
 
     /// Takes a store away that this command made. The lock is held meanwhile, so that no other process can have put
     /// users into it; should there be some nevertheless, it stays.
     fn undo(self) {
-        if self.store.stats().users > 0 {
+        let Some(made) = self.made else { return };
+        if self.store.stats().totals.users() > 0 {
             return;
         }
+        let path = self.store.path().to_path_buf();
+        let undone = self.store.discard().map_err(Failure::from).and_then(|()| match made {
+            Made::Directory => Ok(()),
+            Made::Content(permissions) => {
+                Ok(fs::create_dir(&path).and_then(|()| fs::set_permissions(&path, permissions))?)
+            }
+        });
         // The import's error is what counts: an empty store that cannot be removed does no harm.
-        let _harmless = match &self.made {
-            None => Ok(()),
-            Some(Made::Directory(path)) => fs::remove_dir_all(path),
-            Some(Made::Content(path)) => remove_content(path),
-        };
+        drop(undone);
     }
 }
 
-fn remove_content(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
-        } else {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
+fn is_empty_dir(path: &Path) -> bool {
+    fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// What an import did, for human readers and for `--json`.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use headcount::{Export, Format, Options, Source as _, Store};
+use headcount::{Export, Format, Options, Store};
 use headcount_import::{Import, Input};
 
 use crate::cmd::export::write_stdout;
@@ -109,14 +109,14 @@ fn open_own(dir: &Path) -> Result<Store, Failure> {
         return Err(other("is another store than the one that quickstart made"));
     }
     let stats = store.stats();
-    if (stats.users, stats.seq) != (7, 1) {
+    if (stats.totals.users(), stats.origin.seq) != (7, 1) {
         return Err(other("was made by quickstart, but its users were changed since"));
     }
     Ok(store)
 }
 
 fn marker_of(store: &Store) -> String {
-    format!("{:032x}\n", store.snapshot().origin().store_id)
+    format!("{:032x}\n", store.stats().origin.store_id)
 }
 
 fn next_steps(dir: &Path, made: bool) -> String {

@@ -4,13 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use headcount::{Damage, Progress};
+use headcount::{Damage, Error, Options, Progress, Store, VerifyReport};
 
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::cancel_on_signals;
 use crate::progress::{Rate, watch};
 use crate::size::{human_bytes, human_count};
-use crate::store;
 use crate::ui::{self, Ui};
 
 const EXAMPLES: &str = "\
@@ -51,15 +50,15 @@ struct DamageObject {
     next_uid: Option<String>,
 }
 
-impl From<Damage> for DamageObject {
-    fn from(damage: Damage) -> Self {
-        let (first_uid, next_uid) = damage.uids.unzip();
+impl From<&Damage> for DamageObject {
+    fn from(damage: &Damage) -> Self {
+        let (first_uid, next_uid) = damage.uids.clone().unzip();
         Self {
             file: damage.file.display().to_string(),
             offset: damage.offset,
-            what: damage.what,
-            expected: damage.expected,
-            found: damage.found,
+            what: damage.what.clone(),
+            expected: damage.expected.clone(),
+            found: damage.found.clone(),
             first_uid,
             next_uid,
         }
@@ -69,13 +68,37 @@ impl From<Damage> for DamageObject {
 #[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
+    /// Rows of all segments, including those that newer ones hide.
+    rows: u64,
+    identities: u64,
     segments: u64,
     blocks: u64,
-    users: u64,
+    index_pages: u64,
     bytes: u64,
     seconds: f64,
     damage_count: u64,
     damages: Vec<DamageObject>,
+}
+
+/// Prints damages as they are found, or keeps them for `--json`.
+struct Found {
+    json: bool,
+    kept: Vec<DamageObject>,
+    count: u64,
+    printed: Result<(), Failure>,
+}
+
+impl Found {
+    fn add(&mut self, damage: &Damage) {
+        self.count += 1;
+        if !self.json {
+            if self.printed.is_ok() {
+                self.printed = ui::print_line(&damage.to_string());
+            }
+        } else if self.kept.len() < KEPT {
+            self.kept.push(DamageObject::from(damage));
+        }
+    }
 }
 
 /// Checks everything in a store.
@@ -85,33 +108,33 @@ struct Report {
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     let started = Instant::now();
     let progress = Arc::new(Progress::default());
-    let store = store::open(&args.store)?;
-    cancel_on_signals(&progress)?;
-    let mut damages = Vec::new();
-    let mut damage_count = 0;
-    let mut printed = Ok(());
-    let checked = watch(ui, &progress, || {
-        store.verify(&progress, &mut |damage| {
-            damage_count += 1;
-            if args.json {
-                damages.extend((damages.len() < KEPT).then(|| DamageObject::from(damage)));
-            } else if printed.is_ok() {
-                printed = ui::print_line(&damage.to_string());
-            }
-        })
-    })?;
-    printed?;
+    let mut found = Found { json: args.json, kept: Vec::new(), count: 0, printed: Ok(()) };
+    let checked = match Store::open_read_only(&args.store, &Options::default()) {
+        Ok(store) => {
+            cancel_on_signals(&progress)?;
+            watch(ui, &progress, || store.verify(&progress, &mut |damage| found.add(damage)))?
+        }
+        // So much that the store cannot be opened.
+        Err(Error::Damage(damage)) => {
+            found.add(&damage);
+            VerifyReport::default()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    found.printed?;
     let report = Report {
+        rows: checked.rows,
+        identities: checked.identities,
         segments: checked.segments,
         blocks: checked.blocks,
-        users: checked.users,
+        index_pages: checked.pages,
         bytes: checked.bytes,
-        seconds: Rate::of(checked.users, started).seconds,
-        damage_count,
-        damages,
+        seconds: Rate::of(checked.rows, started).seconds,
+        damage_count: found.count,
+        damages: found.kept,
     };
     show(&report, args, ui)?;
-    Ok(if damage_count == 0 { Outcome::Done } else { Outcome::Damaged })
+    Ok(if report.damage_count == 0 { Outcome::Done } else { Outcome::Damaged })
 }
 
 fn show(report: &Report, args: &Args, ui: &Ui) -> Result<(), Failure> {
@@ -120,7 +143,7 @@ fn show(report: &Report, args: &Args, ui: &Ui) -> Result<(), Failure> {
     }
     let what = format!(
         "{} users in {} blocks of {} segments, {}, in {:.2} s",
-        human_count(report.users),
+        human_count(report.rows),
         human_count(report.blocks),
         human_count(report.segments),
         human_bytes(report.bytes),

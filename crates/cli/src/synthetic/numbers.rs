@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn the_step_of_spread_is_no_multiple_of_2_3_or_5() {
         let step = 6_364_136_223_846_793_007_u64;
-        assert!(step % 2 != 0 && step % 3 != 0 && step % 5 != 0);
+        assert!([2, 3, 5].iter().all(|prime| !step.is_multiple_of(*prime)));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the tests of the command share: runs of the real binary, and a scratch directory.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
+#![expect(clippy::unwrap_used, reason = "these functions are of tests, which clippy cannot see in a program of tests")]
 
 use std::fs;
 use std::io::Write as _;
@@ -87,7 +88,8 @@ impl Scratch {
     pub fn run_with(&self, args: &[&str], input: &str) -> Run {
         let mut child =
             self.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        // A command that refuses its arguments does not read.
+        let _unread = child.stdin.take().unwrap().write_all(input.as_bytes());
         child.wait_with_output().unwrap().into()
     }
 
