@@ -28,6 +28,12 @@ pub(crate) fn create_dir(path: &Path) -> Result<()> {
     DirBuilder::new().mode(0o700).create(path).map_err(|e| Error::io("create directory", path, e))
 }
 
+/// Creates the directory of unfinished files, which a copy of a store may lack.
+pub(crate) fn ensure_tmp(dir: &Path) -> Result<()> {
+    let tmp = dir.join(TMP);
+    if tmp.is_dir() { Ok(()) } else { create_dir(&tmp) }
+}
+
 /// Creates a new file for its owner alone.
 pub(crate) fn create_new(path: &Path) -> Result<File> {
     OpenOptions::new()

@@ -75,10 +75,7 @@ impl Store {
             Err(_) => files::create_dir(dir)?,
         }
         let lock = Lock::exclusive(dir)?;
-        let tmp = dir.join(files::TMP);
-        if !tmp.is_dir() {
-            files::create_dir(&tmp)?;
-        }
+        files::ensure_tmp(dir)?;
         Manifest::new(random::id()?, random::id()?, clock::now_ms()).write(dir)?;
         if let Some(parent) = dir.parent().filter(|p| !p.as_os_str().is_empty()) {
             files::sync_dir(parent)?;
@@ -102,6 +99,7 @@ impl Store {
         let store = Self::with(dir, lock, false, options)?;
         let live: Vec<u128> = store.manifest()?.segments.iter().map(|s| s.id).collect();
         files::clean(dir, &live)?;
+        files::ensure_tmp(dir)?;
         Ok(store)
     }
 
