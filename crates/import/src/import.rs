@@ -125,10 +125,10 @@ impl<'s> Import<'s> {
         let plan = Plan { names: &names, on_invalid, progress: &progress, rejects: rejects.as_mut() };
         let read = read_all(&mut inputs, shards, plan)?;
         let mut report = Draft::new(&inputs, &read, &names)?;
-        let loaded = report.load(load, read.sinks, &names, rejects.as_mut())?;
         if let Some(rejects) = &mut rejects {
-            rejects.finish().map_err(|e| ImportError::io("write", "the file of rejected records", e))?;
+            rejects.flush().map_err(|e| ImportError::io("write", "the file of rejected records", e))?;
         }
+        let loaded = report.load(load, read.sinks, &names, rejects.as_mut())?;
         Ok(report.finish(loaded))
     }
 }
@@ -194,7 +194,10 @@ impl Draft {
                     message: message_of(&rejection.reason, names),
                 });
             }
-            rejects.as_mut().map_or(Ok(()), |rejects| rejects.user(&rejection.user))
+            let Some(rejects) = rejects.as_mut() else { return Ok(()) };
+            rejects.user(&rejection.user)?;
+            // Nothing may be left to fail once the load is published.
+            rejects.flush()
         };
         load.finish(shards, &mut note).map_err(|e| load_error(e, names))
     }

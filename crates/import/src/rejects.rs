@@ -69,7 +69,7 @@ impl Rejects {
     }
 
     /// Writes what is buffered.
-    pub(crate) fn finish(&mut self) -> io::Result<()> {
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 

@@ -139,6 +139,23 @@ fn a_cancelled_import_says_so() {
     assert!(matches!(read_all(&mut inputs, workers(2), plan), Err(ImportError::Cancelled)));
 }
 
+#[test]
+fn the_bytes_counted_are_those_of_the_inputs_as_they_lie_there() {
+    let [lines, _, _] = samples(30_000);
+    let packed = zstd::encode_all(&lines[..], 1).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("users");
+    std::fs::write(&path, &packed).unwrap();
+    for input in [Input::path(&path), stream(packed.clone())] {
+        let progress = Arc::new(Progress::default());
+        let mut inputs = vec![Prepared::new(input, Format::Auto, &progress).unwrap()];
+        let names = Names::of(&inputs);
+        let plan = Plan { names: &names, on_invalid: OnInvalid::Fail, progress: &progress, rejects: None };
+        read_all(&mut inputs, workers(2), plan).map(drop).unwrap();
+        assert_eq!((progress.bytes(), progress.users()), (packed.len() as u64, 30_000));
+    }
+}
+
 /// Parse rates of the formats; `cargo test --release -- --ignored --nocapture rates`.
 #[test]
 #[ignore = "measures"]

@@ -125,3 +125,27 @@ fn rejects_of_different_layouts_are_refused_before_anything_is_read() {
         assert!(inputs(Import::new(&store).options(skip()), contents).run().is_ok());
     }
 }
+
+#[test]
+fn a_file_of_rejects_that_cannot_be_written_fails_the_import() {
+    struct Full;
+    impl std::io::Write for Full {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::Error::from_raw_os_error(28))
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let bad_line = "{\"UID\":\"a\"}\n{\"UID\":5}\n";
+    let refused_by_the_loader = "{\"UID\":\"a\"}\n{\"UID\":\"a\"}\n";
+    for text in [bad_line.to_owned(), bad_line.repeat(2000), refused_by_the_loader.to_owned()] {
+        let store = store();
+        let import = Import::new(&store).options(skip()).rejects(Some(Box::new(Full)));
+        let error = inputs(import, &[text.as_bytes()]).run().unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("rejected record") && message.contains("No space left"), "{message}");
+        assert_eq!(users(&store), []);
+    }
+}
