@@ -23,6 +23,6 @@ pub fn criterion() -> Criterion {
     Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_millis(1_500))
+        .measurement_time(Duration::from_millis(1_000))
         .configure_from_args()
 }
