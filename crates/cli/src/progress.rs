@@ -131,13 +131,14 @@ impl Phase {
             .map(|(done, total)| (done.min(total), total));
         let passed = self.since.elapsed();
         let rate = users.saturating_mul(1000) / u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1);
-        let mut text = format!(
-            "{}: {} users, {}, {} users/s",
-            if self.name.is_empty() { "working" } else { self.name },
-            human_count(users),
-            human_bytes(bytes),
-            human_count(rate),
-        );
+        let name = if self.name.is_empty() { "working" } else { self.name };
+        let mut text = if users == 0 && bytes == 0 {
+            // A phase that does not count, or has not begun to.
+            format!("{name}: {} s", passed.as_secs())
+        } else {
+            let (users, rate) = (human_count(users), human_count(rate));
+            format!("{name}: {users} users, {}, {rate} users/s", human_bytes(bytes))
+        };
         if let Some(left) = parts.and_then(|(done, total)| time_left(passed, done, total)) {
             text.push_str(&format!(", {left} s left"));
         }

@@ -142,10 +142,10 @@ fn show(report: &Report, args: &Args, ui: &Ui) -> Result<(), Failure> {
         ui::print_json(report)?;
     }
     let what = format!(
-        "{} users in {} blocks of {} segments, {}, in {:.2} s",
+        "{} users, {} blocks, {} index pages, {}, in {:.2} s",
         human_count(report.rows),
         human_count(report.blocks),
-        human_count(report.segments),
+        human_count(report.index_pages),
         human_bytes(report.bytes),
         report.seconds
     );
