@@ -3,7 +3,7 @@
 use crate::dictionary::Dictionary;
 use crate::error::Fault;
 use crate::find::{fits_compact, provider_id, uid_fits_compact};
-use crate::header::{BlockId, ENTRY_LEN, HEADER_LEN, Header, ROWS_PER_GROUP};
+use crate::header::{BlockId, ENTRY_LEN, Header, ROWS_PER_GROUP};
 use crate::limits::{BLOCK_TARGET, BLOCK_USERS_MAX};
 use crate::read::PENDING_BIT;
 use crate::sums::{ClassSums, Totals};
@@ -173,11 +173,11 @@ impl BlockBuilder {
             out.resize(start + begin, 0);
             out.extend_from_slice(bytes);
         };
-        section(HEADER_LEN, &self.ctl);
         section(at.restarts, &self.restarts);
         section(at.exceptions, &self.exceptions);
         section(at.seqs, &encode_seqs(&self.seqs, min_seq, header.seq_width));
         section(at.wide, &self.wide);
+        section(at.control, &self.ctl);
         section(at.text, &self.text);
         section(at.end, &[]);
         if let Some(block) = out.get_mut(start..) {

@@ -4,7 +4,7 @@ use crate::dictionary::Dictionary;
 use crate::error::Fault;
 use crate::header::{ENTRY_LEN, ROWS_PER_GROUP};
 use crate::limits::{COMPACT_PROVIDER_MAX, COMPACT_PROVIDER_UID_MAX, COMPACT_UID_MAX};
-use crate::read::{Block, PENDING_BIT, Rows, UID_LEN_MASK};
+use crate::read::{Block, PENDING_BIT, Pos, Rows, UID_LEN_MASK};
 use crate::sums::Totals;
 use crate::text::is_plain;
 use crate::view::{UserRef, utf8};
@@ -15,7 +15,10 @@ impl<'a> Block<'a> {
     /// # Errors
     /// A [`Fault`] when there is no such row or it is damaged.
     pub fn user_in_group(&self, group: usize, row: usize) -> Result<UserRef<'a>, Fault> {
-        if self.header.exceptions == 0 {
+        // Rows before the first exception of the group are counted by control entries alone: nearly all are.
+        let start = group * ROWS_PER_GROUP;
+        let next = self.exception(self.exceptions_before(start)).filter(|_| self.header.exceptions > 0);
+        if next.is_none_or(|e| e.ordinal > start + row) {
             return self.compact_in_group(group, row);
         }
         let mut rows = self.rows_from_group(group)?;
@@ -23,23 +26,45 @@ impl<'a> Block<'a> {
         rows.nth(row).ok_or(missing)?
     }
 
-    /// As above for a block whose rows are all compact: one walk over the control entries finds the row.
+    /// As above where no exception stands between the start of the group and the row: one walk over the control
+    /// entries finds it.
     fn compact_in_group(&self, group: usize, row: usize) -> Result<UserRef<'a>, Fault> {
-        let start = self.restart(group)?;
-        let entries = self.entries().get(start.ctl..).unwrap_or_default();
+        let missing = Fault::new("row number in a group", 28, self.header.users as u64, row as u64);
+        let pos = self.walk(self.restart(group)?, row).ok_or(missing)?;
+        self.compact_at(pos.ctl, pos.text)
+    }
+
+    /// Position of the compact row that follows `row` others after `start`.
+    fn walk(&self, start: Pos, row: usize) -> Option<Pos> {
         let mut text = start.text;
         let mut heads = 0;
-        for (i, &[head, _, len]) in entries.iter().enumerate() {
+        for (i, &[head, _, len]) in self.entries().get(start.ctl..)?.iter().enumerate() {
             let uid_len = usize::from(head & UID_LEN_MASK);
             if uid_len != 0 {
                 if heads == row {
-                    return self.compact_at(start.ctl + i, text);
+                    return Some(Pos { ctl: start.ctl + i, text });
                 }
                 heads += 1;
             }
             text += uid_len + usize::from(len);
         }
-        Err(Fault::new("row number in a group", 28, self.header.users as u64, row as u64))
+        None
+    }
+
+    /// Reads a byte of the control entries that a lookup in `group` begins with, so that they are on their way into the
+    /// cache.
+    #[must_use]
+    pub fn touch_group(&self, group: usize) -> u8 {
+        let start = self.restart(group).unwrap_or_default();
+        let ctl = |at: usize| self.ctl.get(at).copied().unwrap_or_default();
+        ctl(start.ctl * ENTRY_LEN) ^ ctl(start.ctl * ENTRY_LEN + 64)
+    }
+
+    /// Reads a byte of the text of row `row` of `group`, likewise.
+    #[must_use]
+    pub fn touch_row(&self, group: usize, row: usize) -> u8 {
+        let pos = self.restart(group).ok().and_then(|start| self.walk(start, row));
+        pos.and_then(|pos| self.text.get(pos.text)).copied().unwrap_or_default()
     }
 
     fn compact_at(&self, ctl: usize, text: usize) -> Result<UserRef<'a>, Fault> {

@@ -14,8 +14,8 @@
 //!  40  text, bytes             u32
 //!  44  exceptions              u32
 //! ```
-//! Little-endian. The body follows in this order, each section at a multiple of 8 bytes: control entries (3 bytes each
-//! and at least one byte of padding), restart points (8 each), exceptions (16 each), seqs, wide rows, text, padding.
+//! Little-endian. The body follows in this order, each section at a multiple of 8 bytes: restart points (8 each),
+//! exceptions (16 each), seqs, wide rows, control entries (3 each and at least one byte of padding), text, padding.
 
 use crate::bytes::{array, get_u32, get_u64, short};
 use crate::checksum::{CHECKSUM_ALGORITHM, checksum};
@@ -76,6 +76,7 @@ pub(crate) struct Sections {
     pub(crate) exceptions: usize,
     pub(crate) seqs: usize,
     pub(crate) wide: usize,
+    pub(crate) control: usize,
     pub(crate) text: usize,
     pub(crate) end: usize,
 }
@@ -88,19 +89,15 @@ impl Header {
 
     /// Section offsets from the start of the block. Counts are bounded by `read`, so nothing overflows.
     pub(crate) const fn sections(&self) -> Sections {
-        let restarts = HEADER_LEN + (self.entries * ENTRY_LEN + 1).next_multiple_of(8);
+        // Restart points come first, at a fixed place: a lookup can fetch its restart point together with the header.
+        let restarts = HEADER_LEN;
         let exceptions = restarts + self.groups() * RESTART_LEN;
         let seqs = exceptions + self.exceptions * EXCEPTION_LEN;
         let wide = seqs + (self.users * self.seq_width).next_multiple_of(8);
-        let text = wide + self.wide_len.next_multiple_of(8);
-        Sections {
-            restarts,
-            exceptions,
-            seqs,
-            wide,
-            text,
-            end: (text + self.text_len + PADDING).next_multiple_of(ALIGN),
-        }
+        let control = wide + self.wide_len.next_multiple_of(8);
+        let text = control + (self.entries * ENTRY_LEN + 1).next_multiple_of(8);
+        let end = (text + self.text_len + PADDING).next_multiple_of(ALIGN);
+        Sections { restarts, exceptions, seqs, wide, control, text, end }
     }
 
     /// Reads the fields and checks that lengths are within bounds and add up to the block's.

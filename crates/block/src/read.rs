@@ -62,7 +62,7 @@ impl<'a> Block<'a> {
             bytes: part(0, header.block_len)?,
             dict,
             header,
-            ctl: part(crate::HEADER_LEN, at.restarts)?,
+            ctl: part(at.control, at.text)?,
             restarts: part(at.restarts, at.exceptions)?,
             exceptions: part(at.exceptions, at.seqs)?,
             seqs: part(at.seqs, at.wide)?,
@@ -251,7 +251,7 @@ impl<'a> Block<'a> {
 
     pub(crate) fn ctl_fault(&self, what: &'static str, at: usize) -> Fault {
         let found = self.entries().get(at).map_or(0, |[a, b, c]| u64::from(u32::from_le_bytes([*a, *b, *c, 0])));
-        Fault::new(what, crate::HEADER_LEN + at * ENTRY_LEN, self.header.entries as u64, found)
+        Fault::new(what, self.header.sections().control + at * ENTRY_LEN, self.header.entries as u64, found)
     }
 }
 

@@ -9,11 +9,8 @@ pub use crate::segment::UserGuard;
 
 use crate::error::{Error, Result};
 use crate::merge;
-use crate::segment::hash_index::{Kind, hash_uid};
+use crate::segment::BATCH;
 use crate::version::Version;
-
-/// Lookups of a batch whose memory accesses overlap.
-const BATCH: usize = 16;
 
 /// One version of a store, pinned: its files stay until the last snapshot of it is gone.
 ///
@@ -78,22 +75,7 @@ impl Snapshot {
                 }
                 continue;
             };
-            // Each stage touches, for the whole batch, what the next one needs, without waiting for any of it.
-            let (key, _) = segment.hash_params(Kind::Uid);
-            let mut hashes = [0; BATCH];
-            let mut touched = 0;
-            for (hash, uid) in hashes.iter_mut().zip(uids) {
-                *hash = hash_uid(key, uid.as_ref().as_bytes());
-                touched ^= segment.touch_line(Kind::Uid, *hash);
-            }
-            for (hash, _) in hashes.iter().zip(uids) {
-                touched ^= segment.touch_block(Kind::Uid, *hash)?.1;
-            }
-            std::hint::black_box(touched);
-            for (i, (hash, uid)) in hashes.iter().zip(uids).enumerate() {
-                let found = segment.find_uid_hashed(*hash, uid.as_ref().as_bytes())?;
-                each(batch * BATCH + i, found.as_ref().map(UserGuard::user));
-            }
+            segment.find_batch(uids, |i, user| each(batch * BATCH + i, user))?;
         }
         Ok(())
     }

@@ -1,11 +1,14 @@
 //! Lookups in one segment: by UID and by identity.
 
-use headcount_block::{Dictionary, UserRef};
+use headcount_block::{Block, Dictionary, HEADER_LEN, UserRef};
 
 use super::hash_index::{Kind, PAGE, RowPlace, hash_identity, hash_uid, line_offset, locate, probe};
 use super::read::Segment;
 use crate::backing::Bytes;
 use crate::error::{Error, Result};
+
+/// Lookups of a batch whose cache misses overlap.
+pub(crate) const BATCH: usize = 16;
 
 /// A user that was looked up: borrowed from the mapped file, or holding the block that was read.
 #[derive(Debug)]
@@ -27,7 +30,7 @@ impl UserGuard<'_> {
     pub fn user(&self) -> UserRef<'_> {
         match &self.0 {
             Repr::Borrowed(user) => *user,
-            Repr::Owned { block, dict, place } => headcount_block::Block::parse(block, dict)
+            Repr::Owned { block, dict, place } => Block::parse(block, dict)
                 .and_then(|b| b.user_in_group(usize::from(place.group), usize::from(place.row)))
                 .expect("a row that was read before"),
         }
@@ -108,23 +111,58 @@ impl Segment {
         }
     }
 
-    /// Reads one byte of the line that a lookup of `hash` begins with, so that it is on its way into the cache.
-    pub(crate) fn touch_line(&self, kind: Kind, hash: u64) -> u8 {
-        let (_, pages) = self.hash_params(kind);
+    /// Looks up to [`BATCH`] users up by UID in a mapped segment; calls `each` in order.
+    ///
+    /// A lookup is a chain of cache misses: index line, block header and restart point, control entries, text. Each
+    /// stage here touches, for the whole batch, what the next one needs, without waiting for any of it.
+    pub(crate) fn find_batch<S: AsRef<str>>(
+        &self,
+        uids: &[S],
+        mut each: impl FnMut(usize, Option<UserRef<'_>>),
+    ) -> Result<()> {
+        let (key, _) = self.hash_params(Kind::Uid);
+        let mut hashes = [0; BATCH];
+        let mut places = [None; BATCH];
+        let mut touched = 0;
+        for (hash, uid) in hashes.iter_mut().zip(uids) {
+            *hash = hash_uid(key, uid.as_ref().as_bytes());
+            touched ^= self.touch_line(*hash);
+        }
+        for ((hash, place), _) in hashes.iter().zip(&mut places).zip(uids) {
+            self.candidates(Kind::Uid, *hash, |candidate| {
+                *place = Some(candidate);
+                true
+            })?;
+            touched ^= place.map_or(0, |place| self.touch_header(place));
+        }
+        for rows in [false, true] {
+            for place in places.iter().flatten() {
+                let (group, row) = (usize::from(place.group), usize::from(place.row));
+                let (bytes, offset) = self.block(place.block, false)?;
+                let block = self.parse(&bytes, offset)?;
+                touched ^= if rows { block.touch_row(group, row) } else { block.touch_group(group) };
+            }
+        }
+        std::hint::black_box(touched);
+        for (i, (hash, uid)) in hashes.iter().zip(uids).enumerate() {
+            let found = self.find_uid_hashed(*hash, uid.as_ref().as_bytes())?;
+            each(i, found.as_ref().map(UserGuard::user));
+        }
+        Ok(())
+    }
+
+    /// A byte of the index line that a lookup of `hash` begins with.
+    fn touch_line(&self, hash: u64) -> u8 {
+        let (_, pages) = self.hash_params(Kind::Uid);
         let (number, line, _) = locate(hash, pages);
         let offset = self.footer().uids.section.offset + number * PAGE as u64 + line_offset(line) as u64;
         self.mapped(offset, 1).and_then(|b| b.first()).copied().unwrap_or_default()
     }
 
-    /// The first place that a lookup of `hash` would look at, and a byte of the block header there, likewise.
-    pub(crate) fn touch_block(&self, kind: Kind, hash: u64) -> Result<(Option<RowPlace>, u8)> {
-        let mut first = None;
-        self.candidates(kind, hash, |place| {
-            first = Some(place);
-            true
-        })?;
-        let entry = first.and_then(|place: RowPlace| self.index().entry(place.block as usize));
-        let byte = entry.and_then(|e| self.mapped(e.offset + 28, 1)).and_then(|b| b.first()).copied();
-        Ok((first, byte.unwrap_or_default()))
+    /// A byte of the header of the block at `place`, and one of the restart point there.
+    fn touch_header(&self, place: RowPlace) -> u8 {
+        let Some(entry) = self.index().entry(place.block as usize) else { return 0 };
+        let byte = |at: u64| self.mapped(entry.offset + at, 1).and_then(|b| b.first()).copied().unwrap_or_default();
+        byte(28) ^ byte(HEADER_LEN as u64 + 8 * u64::from(place.group))
     }
 }

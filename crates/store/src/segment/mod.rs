@@ -15,6 +15,7 @@ mod sums;
 mod writer;
 
 pub(crate) use hash_build::Entry;
+pub(crate) use lookup::BATCH;
 pub use lookup::UserGuard;
 pub(crate) use read::Segment;
 pub(crate) use writer::{Finished, SegmentWriter};
