@@ -1,5 +1,12 @@
 //! What the fuzz targets share: users out of arbitrary bytes, and blocks built from them.
 
+/// The slow way to export, shared with the oracle test.
+#[path = "../../benches/src/oracle.rs"]
+pub mod oracle;
+mod stores;
+
+pub use stores::{import, load, mutate, use_store};
+
 use std::collections::BTreeMap;
 
 use arbitrary::{Arbitrary, Unstructured};
