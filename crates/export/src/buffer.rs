@@ -7,7 +7,7 @@ pub(crate) const HEADROOM: usize = 64;
 /// Bytes after the rendered ones that a kernel may overwrite.
 pub(crate) const SLACK: usize = crate::kernel::WINDOW;
 /// A buffer is handed on once it holds this many bytes.
-pub(crate) const CHUNK: usize = 512 << 10;
+pub(crate) const CHUNK: usize = 256 << 10;
 
 /// Users and identities that were rendered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -11,6 +11,9 @@ use common::{Fail, Memory, Recipe, oracle, population};
 use headcount_block::{HEADER_LEN, Progress, Select, User};
 use headcount_export::{Error, Export, Fields, Format};
 
+/// Where a block's header holds its counts and length sums.
+const SUMS_AT: usize = 72;
+
 const RECIPE: Recipe =
     Recipe { users: 3000, pending: 10, bare: 5, escapes: 2, long: 0, unicode: 0, providers: 6, nasty_providers: false };
 
@@ -70,6 +73,18 @@ fn damage_in_the_middle() {
                 assert!(error.is_damage() && joined == out && chunks.next().is_none());
                 assert!(chunks.summary().is_none());
             }
+        }
+    }
+}
+
+#[test]
+fn blocks_that_contradict_themselves_under_a_right_checksum() {
+    let source = Memory::with(&users(), 100, 0, Some(Fail::Unchecked { block: 17, at: SUMS_AT }));
+    for format in Format::ALL {
+        for threads in [1, 2] {
+            let mut out = Vec::new();
+            let error = export(&source, format, threads).write_to(&mut out).unwrap_err();
+            assert!(error.is_damage() && error.to_string().contains("users of a block"), "{error}");
         }
     }
 }
