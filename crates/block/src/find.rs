@@ -16,9 +16,9 @@ impl<'a> Block<'a> {
     /// A [`Fault`] when there is no such row or it is damaged.
     pub fn user_in_group(&self, group: usize, row: usize) -> Result<UserRef<'a>, Fault> {
         // Rows before the first exception of the group are counted by control entries alone: nearly all are.
-        let start = group * ROWS_PER_GROUP;
+        let start = group.saturating_mul(ROWS_PER_GROUP);
         let next = self.exception(self.exceptions_before(start)).filter(|_| self.header.exceptions > 0);
-        if next.is_none_or(|e| e.ordinal > start + row) {
+        if next.is_none_or(|e| e.ordinal > start.saturating_add(row)) {
             return self.compact_in_group(group, row);
         }
         let mut rows = self.rows_from_group(group)?;

@@ -135,7 +135,7 @@ impl<'a> Block<'a> {
     /// # Errors
     /// A [`Fault`] when there is no such row.
     pub fn seq(&self, ordinal: usize) -> Result<u64, Fault> {
-        let at = ordinal * self.header.seq_width;
+        let at = ordinal.saturating_mul(self.header.seq_width);
         let offset = match self.header.seq_width {
             0 => Some(0),
             1 => self.seqs.get(at).map(|b| u64::from(*b)),
@@ -162,7 +162,7 @@ impl<'a> Block<'a> {
     /// # Errors
     /// A [`Fault`] when there is no such group, or its restart point lies outside the block.
     pub fn rows_from_group(&self, group: usize) -> Result<Rows<'a>, Fault> {
-        let ordinal = group * ROWS_PER_GROUP;
+        let ordinal = group.saturating_mul(ROWS_PER_GROUP);
         let pos = self.restart(group)?;
         Ok(Rows { block: *self, ordinal, pos, exception: self.exceptions_before(ordinal) })
     }
@@ -194,8 +194,8 @@ impl<'a> Block<'a> {
 
     /// Restart point of `group`.
     pub(crate) fn restart(&self, group: usize) -> Result<Pos, Fault> {
-        let at = group * RESTART_LEN;
-        let pos = match (get_u32(self.restarts, at), get_u32(self.restarts, at + 4)) {
+        let at = group.saturating_mul(RESTART_LEN);
+        let pos = match (get_u32(self.restarts, at), get_u32(self.restarts, at.saturating_add(4))) {
             (Some(ctl), Some(text)) => Pos { ctl: ctl as usize, text: text as usize },
             _ => return Err(Fault::new("restart group", 28, self.groups() as u64, group as u64)),
         };
