@@ -17,8 +17,9 @@ impl<'a> Block<'a> {
     pub fn user_in_group(&self, group: usize, row: usize) -> Result<UserRef<'a>, Fault> {
         // Rows before the first exception of the group are counted by control entries alone: nearly all are.
         let start = group.saturating_mul(ROWS_PER_GROUP);
-        let next = self.exception(self.exceptions_before(start)).filter(|_| self.header.exceptions > 0);
-        if next.is_none_or(|e| e.ordinal > start.saturating_add(row)) {
+        let wanted = start.saturating_add(row);
+        let next = self.exception_ordinal(self.exceptions_before(start)).filter(|_| self.header.exceptions > 0);
+        if next.is_none_or(|next| next > wanted) {
             return self.compact_in_group(group, row);
         }
         let mut rows = self.rows_from_group(group)?;
@@ -37,15 +38,15 @@ impl<'a> Block<'a> {
     /// Position of the compact row that follows `row` others after `start`.
     fn walk(&self, start: Pos, row: usize) -> Option<Pos> {
         let mut text = start.text;
-        let mut heads = 0;
+        let mut left = row;
+        // Counting heads without a branch on them: what follows an entry cannot be guessed, when the row comes can.
         for (i, &[head, _, len]) in self.entries().get(start.ctl..)?.iter().enumerate() {
             let uid_len = usize::from(head & UID_LEN_MASK);
-            if uid_len != 0 {
-                if heads == row {
-                    return Some(Pos { ctl: start.ctl + i, text });
-                }
-                heads += 1;
+            let (rest, found) = left.overflowing_sub(usize::from(uid_len != 0));
+            if found {
+                return Some(Pos { ctl: start.ctl + i, text });
             }
+            left = rest;
             text += uid_len + usize::from(len);
         }
         None
@@ -69,10 +70,8 @@ impl<'a> Block<'a> {
 
     fn compact_at(&self, ctl: usize, text: usize) -> Result<UserRef<'a>, Fault> {
         let fault = || self.ctl_fault("text ends before the users", ctl);
-        let own = self.ctl.get(ctl * ENTRY_LEN..self.header.entries * ENTRY_LEN).ok_or_else(fault)?;
-        let count = 1 + own.as_chunks::<ENTRY_LEN>().0.iter().skip(1).take_while(|e| e[0] & UID_LEN_MASK == 0).count();
-        let own = own.get(..count * ENTRY_LEN).ok_or_else(fault)?;
-        let head = own.first().copied().unwrap_or_default();
+        let own = self.entries().get(ctl..).ok_or_else(fault)?;
+        let head = own.first().map_or(0, |e| e[0]);
         let text = self.text_bytes().get(text..).ok_or_else(fault)?;
         let (uid, rest) = text.split_at_checked(usize::from(head & UID_LEN_MASK)).ok_or_else(fault)?;
         Ok(UserRef::compact(uid, head & PENDING_BIT != 0, own, rest, self.dictionary()))

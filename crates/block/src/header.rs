@@ -131,6 +131,24 @@ impl Header {
         Ok(this)
     }
 
+    /// Reads the fields of a header that [`read`](Self::read) took before.
+    #[inline]
+    pub(crate) fn read_again(block: &[u8]) -> Result<Self, Fault> {
+        let head = block.first_chunk::<72>().ok_or(short("block header", HEADER_LEN, block.len()))?;
+        let word = |at| get_u32(head, at).unwrap_or_default() as usize;
+        Ok(Self {
+            users: word(28),
+            block_len: word(32),
+            entries: word(36),
+            text_len: word(40),
+            exceptions: word(44),
+            wide_len: word(48),
+            seq_width: usize::from(head[6]),
+            min_seq: get_u64(head, 56).unwrap_or_default(),
+            max_seq: get_u64(head, 64).unwrap_or_default(),
+        })
+    }
+
     fn check(&self, have: usize) -> Result<(), Fault> {
         let bound = |what, at, max: usize, found: usize| {
             if found <= max { Ok(()) } else { Err(Fault::new(what, at, max as u64, found as u64)) }

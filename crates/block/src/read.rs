@@ -53,7 +53,20 @@ impl<'a> Block<'a> {
     /// # Errors
     /// A [`Fault`] with the offset in the block.
     pub fn parse(bytes: &'a [u8], dict: &'a Dictionary) -> Result<Self, Fault> {
-        let header = Header::read(bytes)?;
+        Self::with_header(bytes, dict, Header::read(bytes)?)
+    }
+
+    /// As [`parse`](Self::parse), for a block that was parsed before: bounds are checked, fields are not looked at again.
+    ///
+    /// # Errors
+    /// A [`Fault`] when a section lies outside `bytes`.
+    #[inline]
+    pub fn parse_again(bytes: &'a [u8], dict: &'a Dictionary) -> Result<Self, Fault> {
+        Self::with_header(bytes, dict, Header::read_again(bytes)?)
+    }
+
+    #[inline]
+    fn with_header(bytes: &'a [u8], dict: &'a Dictionary, header: Header) -> Result<Self, Fault> {
         let at = header.sections();
         let part = |from: usize, to: usize| {
             bytes.get(from..to).ok_or(Fault::new("block section", from, to as u64, bytes.len() as u64))
@@ -213,12 +226,18 @@ impl<'a> Block<'a> {
         Some(Exception { ordinal: word(0)?, pos: Pos { ctl: word(1)?, text: word(2)? }, wide: word(3)? })
     }
 
+    /// Number of the row that the exception number `index` is.
+    #[inline]
+    pub(crate) fn exception_ordinal(&self, index: usize) -> Option<usize> {
+        get_u32(self.exceptions, index.checked_mul(EXCEPTION_LEN)?).map(|v| v as usize)
+    }
+
     /// How many exceptions stand before row `ordinal`.
     pub(crate) fn exceptions_before(&self, ordinal: usize) -> usize {
         let (mut low, mut high) = (0, self.header.exceptions);
         while low < high {
-            let middle = usize::midpoint(low, high);
-            if self.exception(middle).is_some_and(|e| e.ordinal < ordinal) {
+            let middle = low + (high - low) / 2;
+            if self.exception_ordinal(middle).is_some_and(|e| e < ordinal) {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -301,7 +320,7 @@ impl<'a> Rows<'a> {
         let (Some(uid), Some(rest)) = (uid, rest) else {
             return Err(self.block.ctl_fault("text ends before the users", ctl));
         };
-        let own = self.block.ctl.get(ctl * ENTRY_LEN..(ctl + count) * ENTRY_LEN).unwrap_or_default();
+        let own = entries.get(ctl..ctl + count).unwrap_or_default();
         self.pos = Pos { ctl: ctl + count, text: text + uid_len + text_len };
         Ok(UserRef::compact(uid, head & PENDING_BIT != 0, own, rest, self.block.dict))
     }

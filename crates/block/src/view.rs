@@ -3,6 +3,7 @@
 use crate::dictionary::Dictionary;
 use crate::error::Fault;
 use crate::header::ENTRY_LEN;
+use crate::read::UID_LEN_MASK;
 use crate::row::{RowIdentities, RowRef};
 use crate::user::{Identity, Status, User};
 
@@ -43,8 +44,8 @@ enum Repr<'a> {
     Compact {
         uid: &'a [u8],
         pending: bool,
-        /// The user's control entries, the first of which heads it.
-        ctl: &'a [u8],
+        /// Control entries, the first of which heads the user; those of the next users may follow.
+        ctl: &'a [[u8; ENTRY_LEN]],
         /// Text from the first providerUID on.
         text: &'a [u8],
         dict: &'a Dictionary,
@@ -62,7 +63,7 @@ impl<'a> UserRef<'a> {
     pub(crate) const fn compact(
         uid: &'a [u8],
         pending: bool,
-        ctl: &'a [u8],
+        ctl: &'a [[u8; ENTRY_LEN]],
         text: &'a [u8],
         dict: &'a Dictionary,
     ) -> Self {
@@ -106,7 +107,7 @@ impl<'a> UserRef<'a> {
     #[must_use]
     pub fn identities(&self) -> Identities<'a> {
         Identities(match self.0 {
-            Repr::Compact { ctl, text, dict, .. } => Inner::Compact { ctl, text, dict },
+            Repr::Compact { ctl, text, dict, .. } => Inner::Compact { ctl, text, dict, heads: true },
             Repr::Row(row) => Inner::Row(row.identities()),
         })
     }
@@ -144,7 +145,7 @@ pub struct Identities<'a>(Inner<'a>);
 
 #[derive(Debug, Clone)]
 enum Inner<'a> {
-    Compact { ctl: &'a [u8], text: &'a [u8], dict: &'a Dictionary },
+    Compact { ctl: &'a [[u8; ENTRY_LEN]], text: &'a [u8], dict: &'a Dictionary, heads: bool },
     Row(RowIdentities<'a>),
 }
 
@@ -154,8 +155,13 @@ impl<'a> Iterator for Identities<'a> {
     fn next(&mut self) -> Option<IdentityRef<'a>> {
         match &mut self.0 {
             Inner::Row(row) => row.next(),
-            Inner::Compact { ctl, text, dict } => {
-                let (&[_, provider, len], rest) = ctl.split_first_chunk::<ENTRY_LEN>()?;
+            Inner::Compact { ctl, text, dict, heads } => {
+                let (&[head, provider, len], rest) = ctl.split_first()?;
+                // The next user's head ends this one.
+                if head & UID_LEN_MASK != 0 && !*heads {
+                    return None;
+                }
+                *heads = false;
                 // Provider 0 stands for "no identity" and is a user's only entry.
                 let provider = dict.name(u16::from(provider).checked_sub(1)?)?;
                 let (provider_uid, after) = text.split_at_checked(usize::from(len))?;

@@ -123,8 +123,9 @@ impl Segment {
         // What was read, rather than mapped, has not been looked at before.
         let fresh = matches!(bytes, Bytes::Owned(_));
         if again || fresh || !self.blocks_seen.get(number as usize) {
-            self.parse(&bytes, offset)?.verify(self.block_id(number)).map_err(|f| self.block_fault(f, number))?;
-            let (found, expected) = (self.parse(&bytes, offset)?.users(), self.entry(number)?.users);
+            let block = self.parse_first(&bytes, offset)?;
+            block.verify(self.block_id(number)).map_err(|f| self.block_fault(f, number))?;
+            let (found, expected) = (block.users(), self.entry(number)?.users);
             if found != expected as usize {
                 let fault =
                     Fault::new("users of the block against the block index", 28, u64::from(expected), found as u64);
@@ -136,7 +137,13 @@ impl Segment {
     }
 
     /// The block in bytes that [`block`](Self::block) returned.
+    #[inline]
     pub(crate) fn parse<'b>(&'b self, bytes: &'b [u8], offset: u64) -> Result<Block<'b>> {
+        Block::parse_again(bytes, &self.dict).map_err(|f| Error::fault(f, &self.path, offset))
+    }
+
+    /// The block in bytes that nobody has looked at.
+    pub(crate) fn parse_first<'b>(&'b self, bytes: &'b [u8], offset: u64) -> Result<Block<'b>> {
         Block::parse(bytes, &self.dict).map_err(|f| Error::fault(f, &self.path, offset))
     }
 

@@ -22,7 +22,7 @@ impl Segment {
     /// Sums of one block, as its verified header states them.
     fn block_sums(&self, number: u32) -> Result<Totals> {
         let (bytes, offset) = self.raw_block(number)?;
-        let block = self.parse(&bytes, offset)?;
+        let block = self.parse_first(&bytes, offset)?;
         block.verify_header(self.block_id(number)).map_err(|f| self.block_fault(f, number))?;
         Ok(block.totals())
     }
