@@ -36,6 +36,7 @@ impl<'a> Block<'a> {
     }
 
     /// Position of the compact row that follows `row` others after `start`.
+    #[inline]
     fn walk(&self, start: Pos, row: usize) -> Option<Pos> {
         let mut text = start.text;
         let mut left = row;
@@ -68,6 +69,7 @@ impl<'a> Block<'a> {
         pos.and_then(|pos| self.text.get(pos.text)).copied().unwrap_or_default()
     }
 
+    #[inline]
     fn compact_at(&self, ctl: usize, text: usize) -> Result<UserRef<'a>, Fault> {
         let fault = || self.ctl_fault("text ends before the users", ctl);
         let own = self.entries().get(ctl..).ok_or_else(fault)?;

@@ -63,6 +63,7 @@ impl Backing {
     }
 
     /// Length of the file in bytes.
+    #[inline]
     pub(crate) fn len(&self) -> u64 {
         match self {
             Self::Mapped(map) => map.len() as u64,
@@ -71,6 +72,7 @@ impl Backing {
     }
 
     /// `len` bytes from `offset`; an `UnexpectedEof` error when the file is shorter.
+    #[inline]
     pub(crate) fn read(&self, offset: u64, len: usize) -> io::Result<Bytes<'_>> {
         let past_end = || io::Error::new(io::ErrorKind::UnexpectedEof, "the file is shorter than it should be");
         let end = offset.checked_add(len as u64).filter(|end| *end <= self.len()).ok_or_else(past_end)?;

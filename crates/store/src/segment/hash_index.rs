@@ -86,6 +86,7 @@ pub(crate) const fn pages_for(entries: u64) -> u64 {
 }
 
 /// Page, line and tag of a hash in an index of `pages` pages.
+#[inline]
 pub(crate) fn locate(hash: u64, pages: u64) -> (u64, usize, u16) {
     let low = |v: u128| u64::try_from(v & u128::from(u64::MAX)).unwrap_or_default();
     let product = u128::from(hash) * u128::from(pages);
@@ -98,28 +99,37 @@ pub(crate) fn locate(hash: u64, pages: u64) -> (u64, usize, u16) {
 ///
 /// # Errors
 /// A fault when the page is too short.
+#[inline]
 pub(crate) fn probe(page: &[u8], line: usize, tag: u16, mut found: impl FnMut(RowPlace) -> bool) -> Result<(), Fault> {
-    let mut more = None;
-    for step in 0..LINES {
-        let at = (1 + (line + step) % LINES) * LINE;
+    let mut more = 0;
+    let mut step = 0;
+    while step <= more && step < LINES {
+        let at = line + step;
+        let at = (1 + if at < LINES { at } else { at - LINES }) * LINE;
         let fault = Fault::new("index line", at, LINE as u64, page.len() as u64);
         let bytes: &[u8; LINE] = page.get(at..).and_then(|b| b.first_chunk()).ok_or(fault)?;
         let (tags, rest) = bytes.split_at(2 * SLOTS);
         let (lows, counters) = rest.split_at(4 * SLOTS);
         let [used, probes, ..] = *counters else { return Err(fault) };
-        let slots = tags.as_chunks::<2>().0.iter().zip(lows.as_chunks::<4>().0);
-        for (high, low) in slots.take(usize::from(used)) {
-            let high = u16::from_le_bytes(*high);
-            if high & TAG_MASK == tag {
-                let bits = u64::from(high >> TAG_BITS) << 32 | u64::from(u32::from_le_bytes(*low));
-                if found(RowPlace::unpack(bits)) {
-                    return Ok(());
-                }
+        if step == 0 {
+            more = usize::from(probes);
+        }
+        // All tags are compared before any is looked at: that is a few vector operations, and one branch that is seldom
+        // taken twice.
+        let (tags, lows) = (tags.as_chunks::<2>().0, lows.as_chunks::<4>().0);
+        let fits = |high: &[u8; 2]| u32::from(u16::from_le_bytes(*high) & TAG_MASK == tag);
+        let mut hits = (0..).zip(tags).fold(0, |hits, (i, high)| hits | fits(high) << i);
+        hits &= (1_u32 << u32::from(used).min(31)) - 1;
+        while hits != 0 {
+            let slot = hits.trailing_zeros() as usize;
+            hits &= hits - 1;
+            let (Some(high), Some(low)) = (tags.get(slot), lows.get(slot)) else { return Err(fault) };
+            let high = u64::from(u16::from_le_bytes(*high) >> TAG_BITS);
+            if found(RowPlace::unpack(high << 32 | u64::from(u32::from_le_bytes(*low)))) {
+                return Ok(());
             }
         }
-        if step >= *more.get_or_insert(usize::from(probes)) {
-            return Ok(());
-        }
+        step += 1;
     }
     Ok(())
 }

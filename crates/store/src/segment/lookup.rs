@@ -49,7 +49,7 @@ impl Segment {
 
     /// As [`find_uid`](Self::find_uid), with the hash computed before.
     pub(crate) fn find_uid_hashed(&self, hash: u64, uid: &[u8]) -> Result<Option<UserGuard<'_>>> {
-        self.find(Kind::Uid, hash, |user| user.uid() == uid).map(|found| found.map(|(_, guard)| guard))
+        self.find(Kind::Uid, hash, |user| user.uid() == uid)
     }
 
     /// The user of this segment that carries this identity. A newer segment may have another row of that user.
@@ -57,21 +57,20 @@ impl Segment {
         let Some(id) = self.dictionary().id_of(provider) else { return Ok(None) };
         let (key, _) = self.hash_params(Kind::Identity);
         let hash = hash_identity(key, id, provider_uid);
-        let found = self.find(Kind::Identity, hash, |user| user.has_identity(provider, provider_uid))?;
-        Ok(found.map(|(_, guard)| guard))
+        self.find(Kind::Identity, hash, |user| user.has_identity(provider, provider_uid))
     }
 
-    /// The place of the first row under `hash` that is `wanted`, and the row.
+    /// The first row under `hash` that is `wanted`.
     pub(crate) fn find(
         &self,
         kind: Kind,
         hash: u64,
         wanted: impl Fn(&UserRef<'_>) -> bool,
-    ) -> Result<Option<(RowPlace, UserGuard<'_>)>> {
+    ) -> Result<Option<UserGuard<'_>>> {
         let mut found = Ok(None);
         self.candidates(kind, hash, |place| {
             found = match self.user_at(place) {
-                Ok(guard) if wanted(&guard.user()) => Ok(Some((place, guard))),
+                Ok(guard) if wanted(&guard.user()) => Ok(Some(guard)),
                 Ok(_) => return false,
                 Err(error) => Err(error),
             };
@@ -81,6 +80,7 @@ impl Segment {
     }
 
     /// Shows every place whose tag fits `hash` to `each`, until it returns `true`.
+    #[inline]
     pub(crate) fn candidates(&self, kind: Kind, hash: u64, mut each: impl FnMut(RowPlace) -> bool) -> Result<()> {
         let (_, pages) = self.hash_params(kind);
         if pages == 0 {
@@ -95,6 +95,7 @@ impl Segment {
     }
 
     /// The user in a row that an index names.
+    #[inline]
     pub(crate) fn user_at(&self, place: RowPlace) -> Result<UserGuard<'_>> {
         let (bytes, offset) = self.block(place.block, false)?;
         let (group, row) = (usize::from(place.group), usize::from(place.row));

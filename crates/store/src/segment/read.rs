@@ -102,6 +102,7 @@ impl Segment {
     }
 
     /// The entry of block `number` in the block index.
+    #[inline]
     pub(crate) fn entry(&self, number: u32) -> Result<BlockEntry> {
         self.index.entry(number as usize).ok_or_else(|| {
             let fault = Fault::new("block number", 0, self.index.len() as u64, u64::from(number));
@@ -110,6 +111,7 @@ impl Segment {
     }
 
     /// The bytes of block `number`, unverified.
+    #[inline]
     pub(crate) fn raw_block(&self, number: u32) -> Result<(Bytes<'_>, u64)> {
         let entry = self.entry(number)?;
         let len = entry.len as usize;
@@ -118,22 +120,28 @@ impl Segment {
     }
 
     /// The bytes of block `number`, verified once since the segment was opened; or now, where `again` is set.
+    #[inline]
     pub(crate) fn block(&self, number: u32, again: bool) -> Result<(Bytes<'_>, u64)> {
         let (bytes, offset) = self.raw_block(number)?;
         // What was read, rather than mapped, has not been looked at before.
         let fresh = matches!(bytes, Bytes::Owned(_));
         if again || fresh || !self.blocks_seen.get(number as usize) {
-            let block = self.parse_first(&bytes, offset)?;
-            block.verify(self.block_id(number)).map_err(|f| self.block_fault(f, number))?;
-            let (found, expected) = (block.users(), self.entry(number)?.users);
-            if found != expected as usize {
-                let fault =
-                    Fault::new("users of the block against the block index", 28, u64::from(expected), found as u64);
-                return Err(self.block_fault(fault, number));
-            }
-            self.blocks_seen.set(number as usize);
+            self.verify_block(&bytes, offset, number)?;
         }
         Ok((bytes, offset))
+    }
+
+    #[cold]
+    fn verify_block(&self, bytes: &[u8], offset: u64, number: u32) -> Result<()> {
+        let block = self.parse_first(bytes, offset)?;
+        block.verify(self.block_id(number)).map_err(|f| self.block_fault(f, number))?;
+        let (found, expected) = (block.users(), self.entry(number)?.users);
+        if found != expected as usize {
+            let fault = Fault::new("users of the block against the block index", 28, u64::from(expected), found as u64);
+            return Err(self.block_fault(fault, number));
+        }
+        self.blocks_seen.set(number as usize);
+        Ok(())
     }
 
     /// The block in bytes that [`block`](Self::block) returned.
@@ -173,16 +181,22 @@ impl Segment {
     }
 
     /// Page `number` of an index, verified once since the segment was opened; or now, where `again` is set.
+    #[inline]
     pub(crate) fn page(&self, kind: Kind, number: u64, again: bool) -> Result<Bytes<'_>> {
         let (section, seen) = self.hash_section(kind);
         let offset = section.section.offset + number * PAGE as u64;
         let bytes = self.data.read(offset, PAGE).map_err(|e| self.io(e, offset))?;
         let at = usize::try_from(number).unwrap_or(usize::MAX);
         if again || matches!(bytes, Bytes::Owned(_)) || !seen.get(at) {
-            verify_page(&bytes, self.footer.file_id, kind, number).map_err(|f| Error::fault(f, &self.path, offset))?;
+            self.verify_page(&bytes, offset, kind, number)?;
             seen.set(at);
         }
         Ok(bytes)
+    }
+
+    #[cold]
+    fn verify_page(&self, bytes: &[u8], offset: u64, kind: Kind, number: u64) -> Result<()> {
+        verify_page(bytes, self.footer.file_id, kind, number).map_err(|f| Error::fault(f, &self.path, offset))
     }
 
     /// The mapped bytes at `offset`, for a touch ahead of need; `None` when the file is not mapped.
@@ -255,6 +269,7 @@ impl Bitmap {
         Self((0..bits.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
     }
 
+    #[inline]
     fn get(&self, bit: usize) -> bool {
         self.0.get(bit / 64).is_some_and(|word| word.load(Relaxed) & 1 << (bit % 64) != 0)
     }
