@@ -38,13 +38,17 @@
 //! An error's variant answers "what should the caller do", its message "what happened, and where". Reading never
 //! panics on damaged files: it ends with an error that names the file and the offset.
 
+mod response;
+
 pub use headcount_block::{
     Damage, Identity, IdentityRef, LimitError, Origin, Progress, Source, Status, Totals, UidRange, User, UserRef,
     limits,
 };
 pub use headcount_export::{
-    Chunk, Chunks, Error as ExportError, Export, Field, Fields, FieldsError, Format, Length, Summary, iso8601,
+    Chunk, Chunks, Envelope, Error as ExportError, Export, Field, Fields, FieldsError, Format, Length, Summary, iso8601,
 };
+pub use response::{Response, export_users};
+
 pub use headcount_store::{
     Backend, BulkLoad, Error, Existing, LoadOptions, LoadReport, OnConflict, OnDuplicate, Options, Place, RejectReason,
     Rejection, RowKind, SegmentStats, Shard, Snapshot, Stats, Store, UserGuard, Users, VerifyReport,

@@ -2,13 +2,12 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 use crate::buffer::Buffer;
 use crate::error::Error;
 use crate::export::Summary;
-use crate::pipeline::panic_text;
+use crate::pipeline::{Receiver, Sender, bounded, panic_text, unbounded};
 use crate::sink::Sink;
 
 /// Chunks rendered ahead of the one that is taken next.
@@ -63,9 +62,9 @@ impl Chunks {
     pub(crate) fn start(
         export: impl FnOnce(&mut dyn Sink) -> Result<Summary, Error> + Send + 'static,
     ) -> Result<Self, Error> {
-        let (full, chunks) = sync_channel(AHEAD);
+        let (full, chunks) = bounded(AHEAD);
         let thread = Builder::new().name("headcount-export".to_owned()).spawn(move || {
-            let (back, empty) = channel();
+            let (back, empty) = unbounded();
             export(&mut ChunkSink { full, back, empty })
         });
         let thread = thread.map_err(|error| Error::Thread(error.to_string()))?;
@@ -111,7 +110,7 @@ impl Drop for Chunks {
 }
 
 struct ChunkSink {
-    full: SyncSender<Chunk>,
+    full: Sender<Chunk>,
     back: Sender<Buffer>,
     empty: Receiver<Buffer>,
 }

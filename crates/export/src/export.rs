@@ -168,6 +168,18 @@ impl<S: Source + Clone + 'static> Export<S> {
         self
     }
 
+    /// The format that will be written.
+    #[must_use]
+    pub const fn output(&self) -> Format {
+        self.layout.format
+    }
+
+    /// The source.
+    #[must_use]
+    pub const fn source(&self) -> &S {
+        &self.source
+    }
+
     /// The exact length of the export in bytes, before anything is rendered; unknown where that would take a pass over
     /// the users, and with the formula guard.
     ///

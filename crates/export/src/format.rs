@@ -31,6 +31,16 @@ impl Format {
         }
     }
 
+    /// The media type of an export in this format. CSV says that its first line names the columns (RFC 4180).
+    #[must_use]
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json; charset=utf-8",
+            Self::Csv => "text/csv; charset=utf-8; header=present",
+            Self::Ndjson => "application/x-ndjson; charset=utf-8",
+        }
+    }
+
     /// The format that a file name's extension asks for: `json`, `csv`, `ndjson` or `jsonl`, in any case.
     #[must_use]
     pub fn of_path(path: &Path) -> Option<Self> {

@@ -9,10 +9,10 @@
 //! times [`RING`] buffers. When the writer ends early, its ends of the channels close and every renderer stops.
 
 use std::any::Any;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{Builder, ScopedJoinHandle};
 
+pub(crate) use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use headcount_block::{Error as SourceError, Part, Progress, Source, UidRange};
 
 use crate::body::Body;
@@ -138,7 +138,7 @@ fn next_part(queue: &Shared<'_>, number: usize) -> Option<Result<Part, SourceErr
 
 /// A renderer's side of its channels.
 struct RingOutlet {
-    full: SyncSender<Message>,
+    full: Sender<Message>,
     empty: Receiver<Buffer>,
 }
 
@@ -178,8 +178,8 @@ struct Ring {
 
 fn ring() -> (RingOutlet, Ring) {
     // Room for every buffer and the end of a part: bounded by the buffers, not by the channel.
-    let (full_in, full_out) = sync_channel(RING + 2);
-    let (empty_in, empty_out) = channel();
+    let (full_in, full_out) = bounded(RING + 2);
+    let (empty_in, empty_out) = unbounded();
     for _ in 0..RING {
         // Cannot fail: the receiver is at hand.
         let _: Result<(), _> = empty_in.send(Buffer::new());
@@ -188,7 +188,7 @@ fn ring() -> (RingOutlet, Ring) {
 }
 
 fn threaded<S: Source>(job: Job<'_, S>, renderers: usize, body: &mut Body<'_>) -> Result<Ends, Error> {
-    let (order_in, order) = channel();
+    let (order_in, order) = unbounded();
     let parts = job.source.parts(job.range)?;
     let queue = Mutex::new(Some(Queue { parts, order: order_in }));
     std::thread::scope(|scope| {
