@@ -3,7 +3,7 @@
 use crate::dictionary::Dictionary;
 use crate::error::Fault;
 use crate::find::{fits_compact, provider_id, uid_fits_compact};
-use crate::header::{BlockId, ENTRY_LEN, Header, ROWS_PER_GROUP};
+use crate::header::{BlockId, ENTRY_LEN, GROUP_EXCEPTIONS, Header, RESTART_LEN, ROWS_PER_GROUP};
 use crate::limits::{BLOCK_TARGET, BLOCK_USERS_MAX};
 use crate::read::PENDING_BIT;
 use crate::sums::{ClassSums, Totals};
@@ -146,6 +146,10 @@ impl BlockBuilder {
         };
         push_u32s(&mut self.exceptions, &[self.seqs.len(), self.entries, self.text.len(), self.wide.len()]);
         self.exception_count += 1;
+        // The restart point of this group is the last one written.
+        if let Some([.., high, _, _, _, _]) = self.restarts.last_chunk_mut::<RESTART_LEN>().map(|r| &mut r[..]) {
+            *high |= GROUP_EXCEPTIONS.to_le_bytes()[3];
+        }
         self.wide.extend_from_slice(row.as_bytes());
         self.totals.add_user(user);
         Ok(())

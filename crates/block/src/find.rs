@@ -15,11 +15,7 @@ impl<'a> Block<'a> {
     /// # Errors
     /// A [`Fault`] when there is no such row or it is damaged.
     pub fn user_in_group(&self, group: usize, row: usize) -> Result<UserRef<'a>, Fault> {
-        // Rows before the first exception of the group are counted by control entries alone: nearly all are.
-        let start = group.saturating_mul(ROWS_PER_GROUP);
-        let wanted = start.saturating_add(row);
-        let next = self.exception_ordinal(self.exceptions_before(start)).filter(|_| self.header.exceptions > 0);
-        if next.is_none_or(|next| next > wanted) {
+        if !self.group_has_exceptions(group) {
             return self.compact_in_group(group, row);
         }
         let mut rows = self.rows_from_group(group)?;
@@ -68,11 +64,15 @@ impl<'a> Block<'a> {
         ctl(start.ctl * ENTRY_LEN) ^ ctl(start.ctl * ENTRY_LEN + 64)
     }
 
-    /// Reads a byte of the text of row `row` of `group`, likewise.
+    /// The user in row `row` of `group`, where finding it takes no more than control entries; `None` where it takes more.
     #[must_use]
-    pub fn touch_row(&self, group: usize, row: usize) -> u8 {
-        let pos = self.restart(group).ok().and_then(|start| self.walk(start, row));
-        pos.and_then(|pos| self.text.get(pos.text)).copied().unwrap_or_default()
+    #[inline]
+    pub fn compact_user(&self, group: usize, row: usize) -> Option<UserRef<'a>> {
+        if self.group_has_exceptions(group) {
+            return None;
+        }
+        let pos = self.walk(self.restart(group).ok()?, row)?;
+        self.compact_at(pos.ctl, pos.text).ok()
     }
 
     #[inline]
@@ -166,7 +166,10 @@ impl<'a> Block<'a> {
             return Ok(());
         }
         let restart = self.restart(rows.ordinal() / ROWS_PER_GROUP)?;
-        if restart == rows.pos() {
+        let group = rows.ordinal() / ROWS_PER_GROUP;
+        let first = self.exception_ordinal(self.exceptions_before(rows.ordinal()));
+        let inside = first.is_some_and(|first| first / ROWS_PER_GROUP == group);
+        if restart == rows.pos() && self.group_has_exceptions(group) == inside {
             return Ok(());
         }
         Err(Fault::new("restart point", self.header.sections().restarts, rows.pos().text as u64, restart.text as u64))

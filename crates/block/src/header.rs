@@ -38,6 +38,8 @@ pub(crate) const MAGIC: [u8; 4] = *b"HCBK";
 pub(crate) const ENTRY_LEN: usize = 3;
 /// Bytes of a restart point: control position u32, text position u32.
 pub(crate) const RESTART_LEN: usize = 8;
+/// High bit of a restart point's control position: a row of the group is an exception.
+pub(crate) const GROUP_EXCEPTIONS: u32 = 1 << 31;
 /// Bytes of an exception: ordinal, control position, text position, wide offset, each u32.
 pub(crate) const EXCEPTION_LEN: usize = 16;
 /// Blocks begin at multiples of this, and their length is one.

@@ -7,7 +7,8 @@ use crate::bytes::{get_u16, get_u32, get_u64};
 use crate::dictionary::Dictionary;
 use crate::error::Fault;
 use crate::header::{
-    BlockId, ENTRY_LEN, EXCEPTION_LEN, Header, RESTART_LEN, ROWS_PER_GROUP, read_totals, verify_body, verify_header,
+    BlockId, ENTRY_LEN, EXCEPTION_LEN, GROUP_EXCEPTIONS, Header, RESTART_LEN, ROWS_PER_GROUP, read_totals, verify_body,
+    verify_header,
 };
 use crate::row::RowRef;
 use crate::sums::Totals;
@@ -209,7 +210,7 @@ impl<'a> Block<'a> {
     pub(crate) fn restart(&self, group: usize) -> Result<Pos, Fault> {
         let at = group.saturating_mul(RESTART_LEN);
         let pos = match (get_u32(self.restarts, at), get_u32(self.restarts, at.saturating_add(4))) {
-            (Some(ctl), Some(text)) => Pos { ctl: ctl as usize, text: text as usize },
+            (Some(ctl), Some(text)) => Pos { ctl: (ctl & !GROUP_EXCEPTIONS) as usize, text: text as usize },
             _ => return Err(Fault::new("restart group", 28, self.groups() as u64, group as u64)),
         };
         if pos.ctl > self.header.entries || pos.text > self.header.text_len {
@@ -217,6 +218,13 @@ impl<'a> Block<'a> {
             return Err(Fault::new("restart point", self.header.sections().restarts + at, 0, found));
         }
         Ok(pos)
+    }
+
+    /// Whether a row of `group` is an exception: most lookups need not look for it.
+    #[inline]
+    pub(crate) fn group_has_exceptions(&self, group: usize) -> bool {
+        let ctl = group.checked_mul(RESTART_LEN).and_then(|at| get_u32(self.restarts, at));
+        ctl.is_none_or(|ctl| ctl & GROUP_EXCEPTIONS != 0)
     }
 
     /// The exception number `index`.
