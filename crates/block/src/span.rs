@@ -22,9 +22,9 @@ pub struct Span<'a> {
 
 /// Compact rows without an exception between them.
 ///
-/// Nothing in them needs JSON escaping or CSV quoting. Each control entry is three bytes: the UID's length (low seven
-/// bits; 0 means "the same user as the entry before") with the pending bit above it; 0 for no identity, else the
-/// provider's dictionary id + 1; the providerUID's length.
+/// No UID and no providerUID in them needs JSON escaping or CSV quoting; a provider's name may. Each control entry is
+/// three bytes: the UID's length (low seven bits; 0 means "the same user as the entry before") with the pending bit above
+/// it; 0 for no identity, else the provider's dictionary id + 1; the providerUID's length.
 #[derive(Debug, Clone, Copy)]
 pub struct Clean<'a> {
     /// Control entries, three bytes each, and at least one byte more that may be read.
