@@ -105,7 +105,6 @@ impl Header {
     /// Reads the fields and checks that lengths are within bounds and add up to the block's.
     pub(crate) fn read(block: &[u8]) -> Result<Self, Fault> {
         let head = block.first_chunk::<HEADER_LEN>().ok_or(short("block header", HEADER_LEN, block.len()))?;
-        let word = |at| get_u32(head, at).map_or(usize::MAX, |v| v as usize);
         let [m0, m1, m2, m3, version, algorithm, seq_width, shift, ..] = *head;
         let expect = |what, at, expected: u64, found: u64| {
             if expected == found { Ok(()) } else { Err(Fault::new(what, at, expected, found)) }
@@ -118,17 +117,7 @@ impl Header {
         if !matches!(seq_width, 0 | 1 | 2 | 4 | 8) {
             return Err(Fault::new("block seq width", 6, 8, u64::from(seq_width)));
         }
-        let this = Self {
-            users: word(28),
-            block_len: word(32),
-            entries: word(36),
-            text_len: word(40),
-            exceptions: word(44),
-            wide_len: word(48),
-            seq_width: usize::from(seq_width),
-            min_seq: get_u64(head, 56).unwrap_or_default(),
-            max_seq: get_u64(head, 64).unwrap_or_default(),
-        };
+        let this = Self::read_again(block)?;
         this.check(block.len())?;
         Ok(this)
     }
