@@ -74,6 +74,9 @@ pub enum BadRecord {
     /// JSON of another shape than a user's.
     #[error("not a user object: {0}")]
     Shape(String),
+    /// JSON of another shape than an operation's.
+    #[error("not an operation: {0}")]
+    Operation(String),
     /// A quote where CSV allows none.
     #[error("invalid CSV: {0}")]
     Quotes(&'static str),
@@ -108,7 +111,7 @@ impl BadRecord {
         match self {
             Self::Utf8 => "invalid-utf8",
             Self::Json(_) => "invalid-json",
-            Self::Shape(_) => "wrong-shape",
+            Self::Shape(_) | Self::Operation(_) => "wrong-shape",
             Self::Quotes(_) => "invalid-csv",
             Self::Fields { .. } => "field-count",
             Self::HalfIdentity { .. } => "half-identity",

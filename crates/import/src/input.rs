@@ -107,12 +107,30 @@ impl<R: Read> Read for Counted<R> {
 }
 
 /// The decompressed content of an input.
-struct Content {
-    reader: Box<dyn Read + Send>,
-    compression: Compression,
+pub(crate) struct Content {
+    pub(crate) reader: Box<dyn Read + Send>,
+    pub(crate) compression: Compression,
 }
 
 impl Content {
+    /// Opens `input`, to be read once from its start; `progress` learns its length where it has one.
+    pub(crate) fn open(input: Input, progress: &Arc<Progress>) -> Result<(String, Self), ImportError> {
+        let Input { name, source } = input;
+        let counting = Some(Arc::clone(progress));
+        let content = match source {
+            Source::Reader(reader) => Self::of(&name, reader, counting)?,
+            Source::Path(path) => {
+                let file = open(&name, &path)?;
+                let metadata = file.metadata().map_err(|e| ImportError::io("open", &name, e))?;
+                if metadata.is_file() {
+                    progress.set_total_bytes(metadata.len());
+                }
+                Self::of(&name, file, counting)?
+            }
+        };
+        Ok((name, content))
+    }
+
     fn of(name: &str, raw: impl Read + Send + 'static, progress: Option<Arc<Progress>>) -> Result<Self, ImportError> {
         let mut raw = Counted { inner: raw, progress };
         let mut magic = Vec::new();

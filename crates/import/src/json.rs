@@ -97,8 +97,7 @@ impl<'a> Cursor<'a> {
 
 /// Reads the user that is all of `text`, white space around it apart.
 pub(crate) fn parse(text: &str, row: &mut RowBuf) -> Result<Tally, Refusal> {
-    row.clear();
-    let mut reader = UserReader { row, tally: Tally::default(), refused: None };
+    let mut reader = UserReader::new(row);
     let mut parser = serde_json::Deserializer::from_str(text);
     let outcome = (&mut reader).deserialize(&mut parser).and_then(|()| parser.end());
     match outcome {
@@ -135,22 +134,70 @@ fn reason_of(e: &serde_json::Error) -> BadRecord {
     if e.is_data() { BadRecord::Shape(message_of(e)) } else { BadRecord::Json(message_of(e)) }
 }
 
-struct UserReader<'r> {
-    row: &'r mut RowBuf,
+/// Reads the members of a user object into a row.
+pub(crate) struct UserReader<'r> {
+    pub(crate) row: &'r mut RowBuf,
     tally: Tally,
     /// The reason that a custom error of the parser stands for.
-    refused: Option<BadRecord>,
+    pub(crate) refused: Option<BadRecord>,
 }
 
-impl UserReader<'_> {
-    fn refuse<E: de::Error>(&mut self, reason: BadRecord) -> E {
+/// Which members of a user object came already.
+pub(crate) struct Seen {
+    uid: Once,
+    status: Once,
+    identities: Once,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self { uid: Once::new("UID"), status: Once::new("status"), identities: Once::new("identities") }
+    }
+}
+
+impl<'r> UserReader<'r> {
+    pub(crate) fn new(row: &'r mut RowBuf) -> Self {
+        row.clear();
+        Self { row, tally: Tally::default(), refused: None }
+    }
+
+    pub(crate) fn refuse<E: de::Error>(&mut self, reason: BadRecord) -> E {
         let message = reason.to_string();
         self.refused = Some(reason);
         E::custom(message)
     }
 
-    fn within<T, E: de::Error>(&mut self, checked: Result<T, LimitError>) -> Result<T, E> {
+    pub(crate) fn within<T, E: de::Error>(&mut self, checked: Result<T, LimitError>) -> Result<T, E> {
         checked.map_err(|e| self.refuse(e.into()))
+    }
+
+    /// Reads the value of `key`; false, and nothing read, when a user object has no such member.
+    pub(crate) fn member<'de, A: MapAccess<'de>>(
+        &mut self,
+        key: &str,
+        seen: &mut Seen,
+        map: &mut A,
+    ) -> Result<bool, A::Error> {
+        match key {
+            "UID" => {
+                seen.uid.take()?;
+                let value = map.next_value_seed(Text("a string for \"UID\""))?;
+                let checked = self.row.set_uid(&value);
+                self.within(checked)?;
+            }
+            "status" => {
+                seen.status.take()?;
+                let value = map.next_value_seed(Text("a string for \"status\""))?;
+                let found = parse_status(&value).ok_or_else(|| self.refuse(BadRecord::Status(value.into_owned())))?;
+                self.row.set_status(found);
+            }
+            "identities" => {
+                seen.identities.take()?;
+                map.next_value_seed(Identities(self))?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 }
 
@@ -170,30 +217,13 @@ impl<'de> Visitor<'de> for &mut UserReader<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let (mut uid, mut status, mut identities) = (Once::new("UID"), Once::new("status"), Once::new("identities"));
+        let mut seen = Seen::default();
         while let Some(key) = map.next_key_seed(Text("an object key"))? {
-            match key.as_ref() {
-                "UID" => {
-                    uid.take()?;
-                    let value = map.next_value_seed(Text("a string for \"UID\""))?;
-                    let checked = self.row.set_uid(&value);
-                    self.within(checked)?;
-                }
-                "status" => {
-                    status.take()?;
-                    let value = map.next_value_seed(Text("a string for \"status\""))?;
-                    let found =
-                        parse_status(&value).ok_or_else(|| self.refuse(BadRecord::Status(value.into_owned())))?;
-                    self.row.set_status(found);
-                }
-                "identities" => {
-                    identities.take()?;
-                    map.next_value_seed(Identities(self))?;
-                }
-                _ => map.next_value::<Skipped>().map(|_| ())?,
+            if !self.member(&key, &mut seen, &mut map)? {
+                map.next_value::<Skipped>()?;
             }
         }
-        if uid.taken {
+        if seen.uid.taken {
             return Ok(());
         }
         Err(A::Error::custom(
@@ -303,7 +333,7 @@ impl Once {
 }
 
 /// A string, borrowed unless it has escapes; holds what is expected, for the message.
-struct Text(&'static str);
+pub(crate) struct Text(pub(crate) &'static str);
 
 impl<'de> DeserializeSeed<'de> for Text {
     type Value = Cow<'de, str>;

@@ -12,6 +12,8 @@
 //! thing fits, that is an error that names the candidates. An empty input is one such, unless its format is given:
 //! then NDJSON of no lines is no users, while a document and a CSV header are missing.
 //!
+//! [`Lines`] reads user objects and [`Operation`]s one by one as they come, for a program that commits them.
+//!
 //! What is accepted is decided by `serde_json`, and for CSV with quotes by `csv_core` after a check that RFC 4180 is
 //! kept. The fast paths in front of them take only records that the parsers would read alike.
 
@@ -23,6 +25,8 @@ mod gigya;
 mod import;
 mod input;
 mod json;
+mod lines;
+mod operation;
 mod parse;
 mod read;
 mod rejects;
@@ -34,4 +38,6 @@ pub use detect::{Format, UnknownFormatName};
 pub use error::{BadDocument, BadRecord, ErrorKind, ImportError, Position, Unit};
 pub use import::Import;
 pub use input::{Compression, Input};
+pub use lines::{Line, Lines};
+pub use operation::Operation;
 pub use report::{FileReport, ProviderCount, RejectedExample, Report};
