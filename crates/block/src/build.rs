@@ -1,11 +1,11 @@
-//! Builds blocks out of rows that come in UID order.
+//! Builds blocks out of rows that come in UID order, or out of other blocks.
 
 use crate::dictionary::Dictionary;
 use crate::error::Fault;
 use crate::find::{fits_compact, provider_id, uid_fits_compact};
-use crate::header::{BlockId, ENTRY_LEN, GROUP_EXCEPTIONS, Header, RESTART_LEN, ROWS_PER_GROUP};
+use crate::header::{BlockId, ENTRY_LEN, GROUP_EXCEPTIONS, Header, RESTART_LEN, ROWS_PER_GROUP, readdress};
 use crate::limits::{BLOCK_TARGET, BLOCK_USERS_MAX};
-use crate::read::PENDING_BIT;
+use crate::read::{Block, PENDING_BIT};
 use crate::sums::{ClassSums, Totals};
 use crate::user::Status;
 use crate::view::UserRef;
@@ -200,6 +200,17 @@ impl BlockBuilder {
         self.exception_count = 0;
         self.entries = 0;
         self.totals = Totals::default();
+    }
+}
+
+impl Block<'_> {
+    /// Appends a copy of the block to `out` as the block `id`. The body goes over byte for byte with its checksum, so
+    /// that the copy is as good as the original: verify that first.
+    pub fn copy_as(&self, id: BlockId, out: &mut Vec<u8>) -> Built {
+        let start = out.len();
+        out.extend_from_slice(self.as_bytes());
+        readdress(out.get_mut(start..).unwrap_or_default(), id);
+        Built { len: self.as_bytes().len(), users: self.users(), totals: self.totals() }
     }
 }
 

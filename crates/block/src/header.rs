@@ -44,6 +44,8 @@ pub(crate) const GROUP_EXCEPTIONS: u32 = 1 << 31;
 pub(crate) const EXCEPTION_LEN: usize = 16;
 /// Blocks begin at multiples of this, and their length is one.
 pub(crate) const ALIGN: usize = 64;
+const FILE_AT: usize = 8;
+const NUMBER_AT: usize = 24;
 const HEADER_SUM_AT: usize = 240;
 const BODY_SUM_AT: usize = 232;
 const SUMS_AT: usize = 72;
@@ -183,6 +185,21 @@ impl Header {
     }
 }
 
+/// Makes a block the block `id`: changes its header and the header's checksum, and leaves the body as it is.
+pub(crate) fn readdress(block: &mut [u8], id: BlockId) {
+    let mut put = |at: usize, bytes: &[u8]| {
+        if let Some(place) = block.get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+    };
+    put(FILE_AT, &id.file.to_le_bytes());
+    put(NUMBER_AT, &id.number.to_le_bytes());
+    let sum = checksum(block.get(..HEADER_SUM_AT).unwrap_or_default());
+    if let Some(place) = block.get_mut(HEADER_SUM_AT..HEADER_SUM_AT + 8) {
+        place.copy_from_slice(&sum.to_le_bytes());
+    }
+}
+
 /// Sums out of a header.
 pub(crate) fn read_totals(block: &[u8]) -> Totals {
     let class = |at: usize| {
@@ -205,15 +222,15 @@ pub(crate) fn verify_header(block: &[u8], id: BlockId) -> Result<(), Fault> {
     if get_u64(block, HEADER_SUM_AT + 8) != Some(0) {
         return Err(Fault::new("block header padding", HEADER_SUM_AT + 8, 0, 1));
     }
-    let file = array(block, 8).map_or(0, u128::from_le_bytes);
+    let file = array(block, FILE_AT).map_or(0, u128::from_le_bytes);
     if file != id.file {
         // The low halves are enough for a message: ids are random.
         let low = |id: u128| u64::try_from(id & u128::from(u64::MAX)).unwrap_or_default();
-        return Err(Fault::new("file id of the block (misplaced block)", 8, low(id.file), low(file)));
+        return Err(Fault::new("file id of the block (misplaced block)", FILE_AT, low(id.file), low(file)));
     }
-    let number = get_u32(block, 24).unwrap_or(u32::MAX);
+    let number = get_u32(block, NUMBER_AT).unwrap_or(u32::MAX);
     if number != id.number {
-        return Err(Fault::new("block number (misplaced block)", 24, u64::from(id.number), u64::from(number)));
+        return Err(Fault::new("block number (misplaced block)", NUMBER_AT, u64::from(id.number), u64::from(number)));
     }
     Ok(())
 }

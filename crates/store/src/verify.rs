@@ -27,6 +27,8 @@ pub struct VerifyReport {
     pub rows: u64,
     /// Identities of those rows.
     pub identities: u64,
+    /// Users that segments say are deleted.
+    pub tombstones: u64,
     /// Bytes of all files.
     pub bytes: u64,
     /// Damages found.
@@ -74,6 +76,18 @@ impl Snapshot {
     }
 }
 
+/// Checks one segment on its own.
+#[cfg(test)]
+pub(crate) fn verify_segment(
+    segment: &Segment,
+    progress: &Progress,
+    found: &mut dyn FnMut(&Damage),
+) -> Result<VerifyReport> {
+    let mut check = Check { report: VerifyReport::default(), progress, found };
+    check.segment(segment)?;
+    Ok(check.report)
+}
+
 struct Check<'a> {
     report: VerifyReport,
     progress: &'a Progress,
@@ -117,6 +131,8 @@ impl Check<'_> {
         for kind in [Kind::Uid, Kind::Identity] {
             self.pages(segment, kind)?;
         }
+        let tombstones = self.tombstones(segment);
+        self.note(tombstones)?;
         let sums = match totals {
             Some(totals) if totals != segment.footer().totals => Err(segment.sum_fault(totals.users())),
             _ => Ok(()),
@@ -138,6 +154,11 @@ impl Check<'_> {
         if block.users() > 0 && block.user(0).map_err(fault)?.uid() != segment.index().first_uid(number as usize) {
             return Err(fault(Fault::new("first UID of the block against the block index", 0, 0, 1)));
         }
+        let (base, max) = segment.seq_range();
+        let newest = base.saturating_add(block.seq_range().1);
+        if newest > max {
+            return Err(fault(Fault::new("greatest seq of the block against the footer", 64, max, newest)));
+        }
         for (ordinal, user) in block.rows().enumerate() {
             let user = user.map_err(fault)?;
             let place = RowPlace::of(number, ordinal);
@@ -149,6 +170,43 @@ impl Check<'_> {
         self.progress.add_users(block.users() as u64);
         self.progress.add_bytes(bytes.len() as u64);
         Ok((block.totals(), last))
+    }
+
+    /// Checks order, text and seqs of the tombstones, and that none of them has a row beside it. Stops at the first
+    /// fault: one damaged block could make every tombstone one.
+    fn tombstones(&mut self, segment: &Segment) -> Result<()> {
+        let at = segment.footer().tombstones.offset;
+        let (least, greatest) = segment.seq_range();
+        let mut last: &[u8] = &[];
+        for (i, (uid, tombstone)) in segment.tombstones().iter().enumerate() {
+            if i.is_multiple_of(1024) {
+                self.progress.check()?;
+            }
+            let fault = |what, expected, found| {
+                let mut error = Error::fault(Fault::new(what, 0, expected, found), segment.path(), at);
+                if let Error::Damage(damage) = &mut error {
+                    let uid = String::from_utf8_lossy(uid).into_owned();
+                    damage.uids = Some((uid.clone(), uid));
+                }
+                Err(error)
+            };
+            if last >= uid {
+                return fault("UID order of the tombstones", i as u64, i as u64);
+            }
+            if std::str::from_utf8(uid).is_err() || uid.contains(&0) {
+                return fault("UID of a tombstone", 1, 0);
+            }
+            if !(least..=greatest).contains(&tombstone.seq) {
+                return fault("seq of a tombstone", greatest, tombstone.seq);
+            }
+            if segment.find_uid(uid)?.is_some() {
+                return fault("row of a user that the same segment says is deleted", 0, 1);
+            }
+            last = uid;
+            self.report.tombstones += 1;
+        }
+        self.progress.add_bytes(segment.footer().tombstones.len);
+        Ok(())
     }
 
     fn entries(&mut self, segment: &Segment, place: RowPlace, user: &UserRef<'_>) -> Result<()> {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Block, DictionaryBuilder, Error, Piece, RowBuf, Span, User};
+use crate::{DictionaryBuilder, Error, Piece, RowBuf, Span, User};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -168,4 +168,37 @@ fn every_seq_width_reads_back() {
         assert_eq!([0, 1, 2].map(|i| block.seq(i).unwrap()), seqs, "{top}");
         assert!(block.seq(3).is_err());
     }
+}
+
+#[test]
+fn a_copied_block_is_the_same_block_elsewhere() {
+    let users: BTreeMap<String, User> = (0..40)
+        .map(|n| User::new(format!("u{n:02}")).with_identity("facebook", format!("\"{}", n % 3)))
+        .map(|user| (user.uid.clone(), user))
+        .collect();
+    let dict = dictionary(&users);
+    let (bytes, built) = build(&users, &dict);
+    let id = BlockId { file: 77, number: 5 };
+    let mut copy = vec![1; 64];
+    assert_eq!(Block::parse(&bytes, &dict).unwrap().copy_as(id, &mut copy), built);
+    let copy = copy.split_off(64);
+    let copied = Block::parse(&copy, &dict).unwrap();
+    copied.verify(id).unwrap();
+    assert_eq!(copied.verify(ID).unwrap_err().what, "file id of the block (misplaced block)");
+    copied.verify_rows(None).unwrap();
+    let changed: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != copy[*at]).collect();
+    assert!(changed.iter().all(|at| matches!(at, 8..28 | 240..248)), "{changed:?}");
+}
+
+#[test]
+fn a_copy_does_not_make_a_damaged_block_whole() {
+    let users = BTreeMap::from([("a".to_owned(), User::new("a").with_identity("facebook", "1"))]);
+    let dict = dictionary(&users);
+    let (mut bytes, _) = build(&users, &dict);
+    let text = bytes.windows(2).rposition(|w| w == b"a1").unwrap();
+    bytes[text] = b'b';
+    let id = BlockId { file: 77, number: 5 };
+    let mut copy = Vec::new();
+    Block::parse(&bytes, &dict).unwrap().copy_as(id, &mut copy);
+    assert_eq!(Block::parse(&copy, &dict).unwrap().verify(id).unwrap_err().what, "block body checksum");
 }

@@ -63,6 +63,11 @@ impl RowPlace {
         let byte = |v: usize| u8::try_from(v).unwrap_or(u8::MAX);
         Self { block, group: byte(ordinal / headcount_block::ROWS_PER_GROUP), row: byte(ordinal % 16) }
     }
+
+    /// Number of the row in its block.
+    pub(crate) fn ordinal(self) -> usize {
+        usize::from(self.group) * headcount_block::ROWS_PER_GROUP + usize::from(self.row)
+    }
 }
 
 /// Hash of a UID.
@@ -227,7 +232,7 @@ mod tests {
             for ordinal in [0, 15, 16, 4095] {
                 let place = RowPlace::of(block, ordinal);
                 assert_eq!(RowPlace::unpack(place.pack()), place);
-                assert_eq!(usize::from(place.group) * 16 + usize::from(place.row), ordinal);
+                assert_eq!(place.ordinal(), ordinal);
                 assert!(place.pack() < 1 << 34);
             }
         }

@@ -1,6 +1,8 @@
 //! Lookups in one segment: by UID and by identity.
 
-use headcount_block::{Block, Dictionary, HEADER_LEN, UserRef};
+use std::fmt;
+
+use headcount_block::{Block, HEADER_LEN, RowRef, UserRef};
 
 use super::hash_index::{Kind, PAGE, RowPlace, hash_identity, hash_uid, line_offset, locate, probe};
 use super::read::Segment;
@@ -11,16 +13,27 @@ use crate::error::{Error, Result};
 pub(crate) const BATCH: usize = 16;
 
 /// A user that was looked up: borrowed from the mapped file, or holding the block that was read.
-#[derive(Debug)]
 pub struct UserGuard<'s>(Repr<'s>);
 
-#[derive(Debug)]
 enum Repr<'s> {
-    Borrowed(UserRef<'s>),
-    Owned { block: Vec<u8>, dict: &'s Dictionary, place: RowPlace },
+    Mapped { user: UserRef<'s>, segment: &'s Segment, place: RowPlace },
+    Read { block: Vec<u8>, segment: &'s Segment, place: RowPlace },
+    Row { user: UserRef<'s>, seq: u64 },
 }
 
-impl UserGuard<'_> {
+impl fmt::Debug for UserGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not what it borrows from: that is a whole segment.
+        f.debug_tuple("UserGuard").field(&self.user()).finish()
+    }
+}
+
+impl<'s> UserGuard<'s> {
+    /// A user that is held in memory.
+    pub(crate) fn of_row(row: RowRef<'s>, seq: u64) -> Self {
+        Self(Repr::Row { user: row.into(), seq })
+    }
+
     /// The user.
     ///
     /// # Panics
@@ -29,10 +42,26 @@ impl UserGuard<'_> {
     #[expect(clippy::expect_used, reason = "an owned block cannot have changed since the same call succeeded on it")]
     pub fn user(&self) -> UserRef<'_> {
         match &self.0 {
-            Repr::Borrowed(user) => *user,
-            Repr::Owned { block, dict, place } => Block::parse(block, dict)
+            Repr::Mapped { user, .. } | Repr::Row { user, .. } => *user,
+            Repr::Read { block, segment, place } => Block::parse(block, segment.dictionary())
                 .and_then(|b| b.user_in_group(usize::from(place.group), usize::from(place.row)))
                 .expect("a row that was read before"),
+        }
+    }
+
+    /// The seq of the commit or load that wrote the user as it is.
+    ///
+    /// # Errors
+    /// [`Error::Damage`].
+    pub fn seq(&self) -> Result<u64> {
+        match &self.0 {
+            Repr::Row { seq, .. } => Ok(*seq),
+            Repr::Mapped { segment, place, .. } => segment.row_seq(*place),
+            Repr::Read { block, segment, place } => {
+                let block =
+                    Block::parse(block, segment.dictionary()).map_err(|f| segment.block_fault(f, place.block))?;
+                segment.seq_in(&block, place.block, place.ordinal())
+            }
         }
     }
 }
@@ -103,11 +132,11 @@ impl Segment {
         match bytes {
             Bytes::Borrowed(bytes) => {
                 let user = self.parse(bytes, offset)?.user_in_group(group, row).map_err(fault)?;
-                Ok(UserGuard(Repr::Borrowed(user)))
+                Ok(UserGuard(Repr::Mapped { user, segment: self, place }))
             }
             Bytes::Owned(block) => {
                 self.parse(&block, offset)?.user_in_group(group, row).map_err(fault)?;
-                Ok(UserGuard(Repr::Owned { block, dict: self.dictionary(), place }))
+                Ok(UserGuard(Repr::Read { block, segment: self, place }))
             }
         }
     }

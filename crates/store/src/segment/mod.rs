@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! file header 64 | blocks, each at a multiple of 64 | UID index pages, at a multiple of 4096 | identity index pages
-//! | block index | provider dictionary | tombstones (none yet) | footer 512
+//! | block index | provider dictionary | tombstones | footer 512
 //! ```
 
 mod block_index;
@@ -10,12 +10,17 @@ mod footer;
 mod hash_build;
 pub(crate) mod hash_index;
 mod lookup;
+mod output;
 mod read;
 mod sums;
+#[cfg(test)]
+mod tests;
+mod tombstones;
 mod writer;
 
 pub(crate) use hash_build::Entry;
 pub(crate) use lookup::BATCH;
 pub use lookup::UserGuard;
 pub(crate) use read::Segment;
+pub(crate) use tombstones::{Tombstone, Tombstones};
 pub(crate) use writer::{Finished, SegmentWriter};

@@ -1,19 +1,20 @@
 //! An open segment: what is verified when, and how blocks and pages are reached.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use headcount_block::{Block, BlockId, Damage, Dictionary, Fault, checksum};
 
 use super::block_index::{BlockEntry, BlockIndex};
 use super::footer::{FILE_HEADER_LEN, FOOTER_LEN, Footer, HashSection, Section};
-use super::hash_index::{Kind, PAGE, verify_page};
+use super::hash_index::{Kind, PAGE, RowPlace, verify_page};
+use super::tombstones::Tombstones;
 use crate::backing::{Backend, Backing, Bytes};
 use crate::error::{Error, Result};
 
 /// An immutable segment, open for reading.
 ///
-/// Footer, block index and dictionary are verified when it is opened; blocks and index pages when they are first
+/// Footer, block index, dictionary and tombstones are verified when it is opened; blocks and index pages when they are first
 /// touched, which is remembered (success only). Exports verify every block they read, each time.
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -22,6 +23,10 @@ pub(crate) struct Segment {
     footer: Footer,
     index: BlockIndex,
     dict: Dictionary,
+    /// The tombstone section where the file is not mapped.
+    tombstones: Vec<u8>,
+    /// Whether the file goes when the last snapshot that reads it has gone.
+    doomed: AtomicBool,
     blocks_seen: Bitmap,
     uid_pages_seen: Bitmap,
     identity_pages_seen: Bitmap,
@@ -44,7 +49,7 @@ impl Segment {
         }
         let section = |section: Section, what| read_section(path, &data, section, what);
         let at = footer.block_index.offset;
-        let index = BlockIndex::decode(section(footer.block_index, "block index checksum")?)
+        let index = BlockIndex::decode(owned(section(footer.block_index, "block index checksum")?))
             .map_err(|f| Error::fault(f, path, at))?;
         if index.len() != footer.blocks as usize {
             let fault = Fault::new("number of blocks", 0, u64::from(footer.blocks), index.len() as u64);
@@ -52,12 +57,17 @@ impl Segment {
         }
         let dict = Dictionary::decode(&section(footer.dictionary, "provider dictionary checksum")?)
             .map_err(|f| Error::fault(f, path, footer.dictionary.offset))?;
+        let tombstones = section(footer.tombstones, "tombstones checksum")?;
+        Tombstones::check(&tombstones).map_err(|f| Error::fault(f, path, footer.tombstones.offset))?;
+        let tombstones = if matches!(tombstones, Bytes::Borrowed(_)) { Vec::new() } else { owned(tombstones) };
         let pages = |h: HashSection| usize::try_from(h.section.len).unwrap_or_default() / PAGE;
         Ok(Self {
             path: path.to_path_buf(),
             blocks_seen: Bitmap::new(index.len()),
             uid_pages_seen: Bitmap::new(pages(footer.uids)),
             identity_pages_seen: Bitmap::new(pages(footer.identities)),
+            doomed: AtomicBool::new(false),
+            tombstones,
             data,
             footer,
             index,
@@ -86,12 +96,41 @@ impl Segment {
         self.data.len()
     }
 
-    /// Least and greatest UID.
+    /// The tombstones.
+    pub(crate) fn tombstones(&self) -> Tombstones<'_> {
+        let section = self.footer.tombstones;
+        let len = usize::try_from(section.len).unwrap_or(usize::MAX);
+        Tombstones::of(self.mapped(section.offset, len).unwrap_or(&self.tombstones))
+    }
+
+    /// What no seq of a row or tombstone is less than, and the greatest seq.
+    pub(crate) const fn seq_range(&self) -> (u64, u64) {
+        (self.footer.base_seq, self.footer.max_seq)
+    }
+
+    /// Seq of row `ordinal` of `block`, which is the block `number` of this segment.
+    pub(crate) fn seq_in(&self, block: &Block<'_>, number: u32, ordinal: usize) -> Result<u64> {
+        let seq = block.seq(ordinal).map_err(|f| self.block_fault(f, number))?;
+        Ok(self.footer.base_seq.saturating_add(seq))
+    }
+
+    /// Seq of the row at `place`.
+    pub(crate) fn row_seq(&self, place: RowPlace) -> Result<u64> {
+        let (bytes, offset) = self.block(place.block, false)?;
+        self.seq_in(&self.parse(&bytes, offset)?, place.block, place.ordinal())
+    }
+
+    /// Has the file removed as soon as nobody reads it any more: no manifest names it.
+    pub(crate) fn doom(&self) {
+        self.doomed.store(true, Relaxed);
+    }
+
+    /// Least and greatest UID of a row; both empty when there is none.
     pub(crate) fn bounds(&self) -> (&[u8], &[u8]) {
         (self.index.first_uid(0), self.index.last_uid())
     }
 
-    /// Whether `uid` lies between the least and the greatest UID.
+    /// Whether `uid` lies between the least and the greatest UID of a row.
     pub(crate) fn may_hold(&self, uid: &[u8]) -> bool {
         let (first, last) = self.bounds();
         first <= uid && uid <= last
@@ -211,11 +250,12 @@ impl Segment {
         matches!(self.data, Backing::Mapped(_))
     }
 
-    /// Footer, block index and dictionary once more, from the file.
+    /// Footer, block index, dictionary and tombstones once more, from the file.
     pub(crate) fn reverify(&self) -> Result<()> {
         let footer = read_footer(&self.path, &self.data)?;
         read_section(&self.path, &self.data, footer.block_index, "block index checksum")?;
         read_section(&self.path, &self.data, footer.dictionary, "provider dictionary checksum")?;
+        read_section(&self.path, &self.data, footer.tombstones, "tombstones checksum")?;
         Ok(())
     }
 
@@ -226,6 +266,15 @@ impl Segment {
             return Error::fault(fault, &self.path, offset);
         }
         Error::io("read", &self.path, error)
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        if *self.doomed.get_mut() {
+            // A failure leaves a file that no manifest names: the next open for writing removes it.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -247,17 +296,21 @@ fn read_footer(path: &Path, data: &Backing) -> Result<Footer> {
     Ok(footer)
 }
 
-fn read_section(path: &Path, data: &Backing, section: Section, what: &'static str) -> Result<Vec<u8>> {
+fn read_section<'d>(path: &Path, data: &'d Backing, section: Section, what: &'static str) -> Result<Bytes<'d>> {
     let len = usize::try_from(section.len).unwrap_or(usize::MAX);
     let bytes = data.read(section.offset, len).map_err(|e| Error::io("read", path, e))?;
     let found = checksum(&bytes);
     if found != section.checksum {
         return Err(Error::fault(Fault::new(what, 0, section.checksum, found), path, section.offset));
     }
-    Ok(match bytes {
+    Ok(bytes)
+}
+
+fn owned(bytes: Bytes<'_>) -> Vec<u8> {
+    match bytes {
         Bytes::Borrowed(bytes) => bytes.to_vec(),
         Bytes::Owned(bytes) => bytes,
-    })
+    }
 }
 
 /// Bits that are only ever set.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
@@ -13,6 +14,9 @@ use super::block_index::BlockIndexBuilder;
 use super::footer::{FILE_HEADER_LEN, FOOTER_LEN, Footer, HashSection, Section, file_header};
 use super::hash_build::{Entry, HashBuilder};
 use super::hash_index::{BLOCKS_MAX, Kind, PAGE, RowPlace, hash_identity, hash_uid};
+use super::output::Output;
+use super::read::Segment;
+use super::tombstones::{Tombstone, TombstonesBuilder};
 use crate::error::{Error, Result};
 use crate::{clock, files, random};
 
@@ -26,7 +30,7 @@ struct Batch {
     blocks: Vec<(Built, Vec<u8>)>,
 }
 
-/// Takes rows in UID order and writes them to a new file below the store.
+/// Takes rows and tombstones, each in UID order, and writes them to a new file below the store.
 #[derive(Debug)]
 pub(crate) struct SegmentWriter {
     file_id: u128,
@@ -37,6 +41,16 @@ pub(crate) struct SegmentWriter {
     batch: Batch,
     next_block: u32,
     users: u64,
+    tombstones: TombstonesBuilder,
+    /// What the seqs of rows are relative to, where publication does not set it.
+    base_seq: Option<u64>,
+    /// Greatest seq of a row so far, relative to the base.
+    max_row_seq: u64,
+    /// Least and greatest seq of a tombstone so far.
+    tombstone_seqs: (u64, u64),
+    paced: Arc<AtomicBool>,
+    /// The dictionary that was last found to be the writer's, by its number.
+    same_dict: Option<u64>,
     to_sink: Option<SyncSender<Batch>>,
     recycled: Receiver<Vec<u8>>,
     sink: Option<JoinHandle<Result<Sink>>>,
@@ -59,10 +73,13 @@ impl Drop for Draft {
     }
 }
 
-/// A written segment that lacks its footer, which holds the seq of its publication.
+/// A written segment that lacks its footer, which may hold the seq of its publication.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) footer: Footer,
+    base_seq: Option<u64>,
+    max_row_seq: u64,
+    tombstone_seqs: (u64, u64),
     file: File,
     footer_at: u64,
     draft: Draft,
@@ -79,11 +96,11 @@ impl SegmentWriter {
         let path = tmp.join(files::segment_name(file_id));
         let file = files::create_new(&path)?;
         let draft = Draft { path: path.clone(), keep: false };
+        let paced = Arc::new(AtomicBool::new(false));
         let (to_sink, from_writer) = sync_channel(2);
         let (to_writer, recycled) = sync_channel(4);
         let sink = Sink {
-            file,
-            path,
+            out: Output::new(file, path, Arc::clone(&paced)),
             file_id,
             dict: Arc::clone(&dict),
             at: FILE_HEADER_LEN as u64,
@@ -108,6 +125,12 @@ impl SegmentWriter {
             batch: Batch::default(),
             next_block: 0,
             users: 0,
+            tombstones: TombstonesBuilder::default(),
+            base_seq: None,
+            max_row_seq: 0,
+            tombstone_seqs: (u64::MAX, 0),
+            paced,
+            same_dict: None,
             to_sink: Some(to_sink),
             recycled,
             sink: Some(sink),
@@ -115,32 +138,111 @@ impl SegmentWriter {
         })
     }
 
+    /// Sets what the seqs of rows are relative to, and no seq is less than. Without it publication does, which is the one
+    /// commit that all rows then have in common.
+    pub(crate) const fn set_base(&mut self, base_seq: u64) {
+        self.base_seq = Some(base_seq);
+    }
+
+    /// Whether the disk is kept up with, so that commits need not wait for what this has left to write.
+    pub(crate) fn set_paced(&mut self, paced: bool) {
+        self.paced.store(paced, Relaxed);
+    }
+
     /// Users so far.
     pub(crate) const fn users(&self) -> u64 {
         self.users
     }
 
-    /// Adds a user. `seq` is relative to the base that publication sets.
+    /// Tombstones so far.
+    pub(crate) const fn tombstones(&self) -> usize {
+        self.tombstones.len()
+    }
+
+    fn fault(&self, what: &'static str, expected: u64, found: u64) -> Error {
+        Error::fault(Fault::new(what, 0, expected, found), &self.draft.path, 0)
+    }
+
+    /// Adds a user. `seq` is relative to the base.
     pub(crate) fn push(&mut self, user: &UserRef<'_>, seq: u64) -> Result<()> {
         if self.builder.is_empty() {
+            self.expect_after_last(user.uid())?;
             self.first_uid.clear();
             self.first_uid.extend_from_slice(user.uid());
         }
         self.builder.push(user, &self.dict, seq).map_err(|f| Error::fault(f, &self.draft.path, 0))?;
         self.users += 1;
+        self.max_row_seq = self.max_row_seq.max(seq);
         if self.builder.is_full() { self.close_block() } else { Ok(()) }
     }
 
-    fn close_block(&mut self) -> Result<()> {
+    /// Checks that `uid` may begin a block.
+    fn expect_after_last(&self, uid: &[u8]) -> Result<()> {
+        if self.next_block > 0 && self.last_uid.as_slice() >= uid {
+            return Err(self.fault("UID order of blocks for a segment", self.last_uid.len() as u64, uid.len() as u64));
+        }
+        Ok(())
+    }
+
+    /// Notes that the user `uid` was deleted by the commit `seq`, absolute, at `time_ms`. Tombstones come in UID order;
+    /// rows may come before, between and after them, but none of the same UID.
+    pub(crate) fn push_tombstone(&mut self, uid: &[u8], seq: u64, time_ms: u64) -> Result<()> {
+        let pushed = self.tombstones.push(uid, Tombstone { seq, time_ms });
+        pushed.map_err(|f| Error::fault(f, &self.draft.path, 0))?;
+        let (least, greatest) = self.tombstone_seqs;
+        self.tombstone_seqs = (least.min(seq), greatest.max(seq));
+        Ok(())
+    }
+
+    /// Adds block `number` of `segment` as it is, after checking it. The segment's dictionary has the writer's names in
+    /// the writer's order, its base is the writer's, and the block's users come after all rows so far.
+    pub(crate) fn push_block(&mut self, segment: &Segment, number: u32) -> Result<()> {
+        let base = segment.seq_range().0;
+        if self.base_seq != Some(base) {
+            return Err(self.fault("base seq of a block to copy", self.base_seq.unwrap_or_default(), base));
+        }
+        let dict = segment.dictionary();
+        if self.same_dict != Some(dict.unique_id()) {
+            if !self.dict.names().eq(dict.names()) {
+                return Err(self.fault("providers of a block to copy", self.dict.len() as u64, dict.len() as u64));
+            }
+            self.same_dict = Some(dict.unique_id());
+        }
+        let (bytes, offset) = segment.block(number, true)?;
+        let block = segment.parse(&bytes, offset)?;
+        let row = |i: usize| block.user(i).map_err(|f| segment.block_fault(f, number));
+        let (first, last) = (row(0)?, row(block.users().saturating_sub(1))?);
+        if !self.builder.is_empty() {
+            self.close_block()?;
+        }
+        self.expect_after_last(first.uid())?;
+        let id = self.next_id()?;
+        let built = block.copy_as(id, &mut self.batch.bytes);
+        self.users += built.users as u64;
+        self.max_row_seq = self.max_row_seq.max(block.seq_range().1);
+        self.add_block(built, first.uid().to_vec(), last.uid())
+    }
+
+    fn next_id(&self) -> Result<BlockId> {
         if u64::from(self.next_block) >= BLOCKS_MAX {
             let found = u64::from(self.next_block) + 1;
             return Err(Error::TooLarge { what: "blocks of one segment", max: BLOCKS_MAX, found });
         }
-        self.last_uid.clear();
-        self.last_uid.extend_from_slice(self.builder.last_uid());
-        let id = BlockId { file: self.file_id, number: self.next_block };
+        Ok(BlockId { file: self.file_id, number: self.next_block })
+    }
+
+    fn close_block(&mut self) -> Result<()> {
+        let id = self.next_id()?;
+        let last_uid = self.builder.last_uid().to_vec();
         let built = self.builder.finish(id, &mut self.batch.bytes);
-        self.batch.blocks.push((built, self.first_uid.clone()));
+        self.add_block(built, self.first_uid.clone(), &last_uid)
+    }
+
+    /// Notes the block that was just appended to the batch.
+    fn add_block(&mut self, built: Built, first_uid: Vec<u8>, last_uid: &[u8]) -> Result<()> {
+        self.last_uid.clear();
+        self.last_uid.extend_from_slice(last_uid);
+        self.batch.blocks.push((built, first_uid));
         self.next_block += 1;
         if self.batch.bytes.len() >= BATCH { self.send() } else { Ok(()) }
     }
@@ -164,7 +266,7 @@ impl SegmentWriter {
         }
     }
 
-    /// Writes the indexes, the block index and the dictionary.
+    /// Writes the indexes, the block index, the dictionary and the tombstones.
     pub(crate) fn finish(mut self) -> Result<Finished> {
         if !self.builder.is_empty() {
             self.close_block()?;
@@ -173,15 +275,27 @@ impl SegmentWriter {
             self.send()?;
         }
         let sink = self.join()?;
-        sink.finish(&self.last_uid, self.draft, self.dict)
+        let (written, blocks) = sink.finish(&self.last_uid, &self.dict, &self.tombstones.finish())?;
+        let Written { footer, file, footer_at, same } = written;
+        Ok(Finished {
+            footer,
+            base_seq: self.base_seq,
+            max_row_seq: self.max_row_seq,
+            tombstone_seqs: self.tombstone_seqs,
+            file,
+            footer_at,
+            draft: self.draft,
+            same,
+            blocks,
+            dict: self.dict,
+        })
     }
 }
 
 /// The writing side: knows the file.
 #[derive(Debug)]
 struct Sink {
-    file: File,
-    path: PathBuf,
+    out: Output,
     file_id: u128,
     dict: Arc<Dictionary>,
     at: u64,
@@ -195,7 +309,7 @@ struct Sink {
 
 impl Sink {
     fn run(mut self, from: &Receiver<Batch>, recycle: &SyncSender<Vec<u8>>) -> Result<Self> {
-        self.write(0, &file_header(self.file_id))?;
+        self.out.write(0, &file_header(self.file_id))?;
         for batch in from {
             let start = self.at;
             let mut offset = 0;
@@ -207,7 +321,7 @@ impl Sink {
                 self.index.push(at, built, first_uid);
                 offset += built.len;
             }
-            self.write(start, &batch.bytes)?;
+            self.out.write(start, &batch.bytes)?;
             self.at = start + batch.bytes.len() as u64;
             // When the other side does not want the buffer back, it is dropped.
             let _ = recycle.try_send(batch.bytes);
@@ -216,7 +330,7 @@ impl Sink {
     }
 
     fn hash_rows(&mut self, bytes: &[u8]) -> Result<()> {
-        let fault = |f: Fault| Error::fault(f, &self.path, self.at);
+        let fault = |f: Fault| Error::fault(f, &self.out.path, self.at);
         let number = self.index.blocks();
         let mut rows = Block::parse(bytes, &self.dict).map_err(fault)?.rows();
         loop {
@@ -230,14 +344,11 @@ impl Sink {
         }
     }
 
-    fn write(&self, at: u64, bytes: &[u8]) -> Result<()> {
-        self.file.write_all_at(bytes, at).map_err(|e| Error::io("write", &self.path, e))
-    }
-
-    fn finish(self, last_uid: &[u8], draft: Draft, dict: Arc<Dictionary>) -> Result<Finished> {
+    /// Writes everything behind the blocks but the footer. Returns that and the places of the blocks.
+    fn finish(self, last_uid: &[u8], dict: &Dictionary, tombstones: &[u8]) -> Result<(Written, Vec<(u64, u32)>)> {
         let start = self.at.next_multiple_of(PAGE as u64);
         let (id, entries) = (self.file_id, [self.uids.entries(), self.identities.entries()]);
-        let mut tail = Tail { file: self.file, path: self.path, at: start };
+        let mut tail = Tail { out: self.out, at: start };
         // The identities are sorted while the UIDs are laid out: they are the larger half of the work.
         let (identities, uid_pages) = thread::scope(|scope| {
             let mut identities = self.identities;
@@ -245,12 +356,12 @@ impl Sink {
                 identities.sort_held();
                 identities
             });
-            let laid_out = self.uids.finish(id, |at, bytes| tail.write(start + at, bytes));
+            let laid_out = self.uids.finish(id, |at, bytes| tail.out.write(start + at, bytes));
             (sorting.join(), laid_out)
         });
         let (identities, (uid_pages, _)) = (identities.map_err(|_| Error::Panicked("index"))?, uid_pages?);
         let middle = start + uid_pages * PAGE as u64;
-        let (identity_pages, same) = identities.finish(id, |at, bytes| tail.write(middle + at, bytes))?;
+        let (identity_pages, same) = identities.finish(id, |at, bytes| tail.out.write(middle + at, bytes))?;
         tail.at = middle + identity_pages * PAGE as u64;
         let hash = |offset, pages: u64, key, entries| HashSection {
             section: Section { offset, len: pages * PAGE as u64, checksum: 0 },
@@ -266,30 +377,34 @@ impl Sink {
             totals: self.index.totals(),
             block_index: tail.section(&self.index.finish(last_uid))?,
             dictionary: tail.section(&dict.encode())?,
-            tombstones: tail.section(&[])?,
+            tombstones: tail.section(tombstones)?,
             ..Footer::default()
         };
         let footer_at = tail.at.next_multiple_of(FOOTER_LEN as u64);
-        Ok(Finished { footer, file: tail.file, footer_at, draft, same, blocks: self.blocks, dict })
+        Ok((Written { footer, file: tail.out.file, footer_at, same }, self.blocks))
     }
+}
+
+/// A file that is complete but for its footer.
+#[derive(Debug)]
+struct Written {
+    footer: Footer,
+    file: File,
+    footer_at: u64,
+    same: Vec<Entry>,
 }
 
 /// The end of the file in the making.
 #[derive(Debug)]
 struct Tail {
-    file: File,
-    path: PathBuf,
+    out: Output,
     at: u64,
 }
 
 impl Tail {
-    fn write(&self, at: u64, bytes: &[u8]) -> Result<()> {
-        self.file.write_all_at(bytes, at).map_err(|e| Error::io("write", &self.path, e))
-    }
-
     fn section(&mut self, bytes: &[u8]) -> Result<Section> {
         let offset = self.at.next_multiple_of(64);
-        self.write(offset, bytes)?;
+        self.out.write(offset, bytes)?;
         self.at = offset + bytes.len() as u64;
         Ok(Section { offset, len: bytes.len() as u64, checksum: checksum(bytes) })
     }
@@ -336,15 +451,36 @@ impl Finished {
         self.footer.file_id
     }
 
+    /// Has the footer understate seqs: with 1 those of rows, with 7 those of tombstones.
+    #[cfg(test)]
+    pub(super) const fn forget_seqs(&mut self, which: u8) {
+        match which {
+            1 => self.max_row_seq = 0,
+            7 => self.tombstone_seqs.1 = 0,
+            _ => {}
+        }
+    }
+
     /// Makes what is written so far durable, so that publication has little left to wait for.
     pub(crate) fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(|e| Error::io("fsync", &self.draft.path, e))
     }
 
-    /// Writes the footer with the seq of publication and gives the file its name in `dir`.
-    pub(crate) fn publish(mut self, base_seq: u64, dir: &Path) -> Result<PathBuf> {
-        self.footer.base_seq = base_seq;
-        self.footer.max_seq = base_seq;
+    /// What no seq in it is less than and the greatest seq, when it is published at `seq`.
+    pub(crate) fn seq_range(&self, seq: u64) -> (u64, u64) {
+        let base = self.base_seq.unwrap_or(seq);
+        (base, base.saturating_add(self.max_row_seq).max(self.tombstone_seqs.1))
+    }
+
+    /// Writes the footer and gives the file its name in `dir`. `seq` becomes the base of the rows' seqs, unless the
+    /// writer was given one.
+    pub(crate) fn publish(mut self, seq: u64, dir: &Path) -> Result<PathBuf> {
+        let (base, greatest) = self.seq_range(seq);
+        if self.tombstone_seqs.0 < base {
+            let fault = Fault::new("seq of a tombstone before the segment's base", 0, base, self.tombstone_seqs.0);
+            return Err(Error::fault(fault, &self.draft.path, 0));
+        }
+        (self.footer.base_seq, self.footer.max_seq) = (base, greatest);
         self.file
             .write_all_at(&self.footer.encode(), self.footer_at)
             .map_err(|e| Error::io("write", &self.draft.path, e))?;
