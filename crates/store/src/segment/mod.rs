@@ -22,5 +22,4 @@ pub(crate) use hash_build::Entry;
 pub(crate) use lookup::BATCH;
 pub use lookup::UserGuard;
 pub(crate) use read::Segment;
-pub(crate) use tombstones::{Tombstone, Tombstones};
 pub(crate) use writer::{Finished, SegmentWriter};

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use headcount_block::{Dictionary, DictionaryBuilder, Progress, RowBuf, Status, Totals, User};
 
+use super::tombstones::Tombstone;
 use super::*;
 use crate::backing::Backend;
 use crate::error::{Error, Result};
@@ -214,6 +215,28 @@ fn verification_finds_text_and_seqs_that_are_wrong() {
     }
 }
 
+#[test]
+fn verification_finds_tombstones_out_of_order() {
+    let place = Place::new();
+    let mut writer = place.writer(Some(5));
+    for uid in [b"a", b"b"] {
+        writer.push_tombstone(uid, 5, 1).unwrap();
+    }
+    let (path, id) = place.publish(writer, 0);
+    let mut footer = Segment::open(&path, id, Backend::Auto).unwrap().footer().clone();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let start = usize::try_from(footer.tombstones.offset).unwrap();
+    let section = &mut bytes[start..][..usize::try_from(footer.tombstones.len).unwrap()];
+    *section.last_mut().unwrap() = b'a';
+    footer.tombstones.checksum = headcount_block::checksum(section);
+    bytes.truncate(bytes.len() - footer::FOOTER_LEN);
+    bytes.extend(footer.encode());
+    let damaged = place.dir.path().join("damaged");
+    std::fs::write(&damaged, &bytes).unwrap();
+    let segment = Segment::open(&damaged, id, Backend::Auto).unwrap();
+    assert_eq!(damages(&segment), ["UID order of the tombstones"]);
+}
+
 /// A segment of `users` with base seq 100, every third with a seq of its own.
 fn source(place: &mut Place, users: u64) -> Segment {
     let mut writer = place.writer(Some(100));
@@ -230,6 +253,11 @@ fn blocks_are_copied_whole_between_rows() {
     let from = source(&mut place, 20_000);
     let blocks = from.footer().blocks;
     assert!(blocks > 4, "{blocks}");
+    assert_eq!(from.seq_range(), (100, 100 + 19_998));
+    let mut writer = place.writer(Some(100));
+    writer.push_block(&from, blocks - 1).unwrap();
+    let (path, id) = place.publish(writer, 0);
+    assert_eq!(Segment::open(&path, id, Backend::Auto).unwrap().seq_range(), from.seq_range());
     let mut writer = place.writer(Some(100));
     for number in 0..blocks {
         if number != 2 {
