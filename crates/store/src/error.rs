@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use headcount_block as block;
 use headcount_block::{Damage, Fault, LimitError};
 
+use crate::batch::Refusal;
 use crate::load::Rejection;
 
 /// Result of a store's operations.
@@ -85,6 +86,50 @@ pub enum Error {
     /// The first record that could not be loaded; nothing was loaded.
     #[error("{0}")]
     Rejected(Box<Rejection>),
+    /// A batch that cannot be carried out; nothing of it was.
+    #[error("{0}")]
+    Refused(Box<Refusal>),
+    /// Writing has stopped for good after a failed write or fsync: nobody knows what of it is on disk. Reads go on.
+    /// Open the store again to recover all that was acknowledged.
+    #[error("the store {} no longer takes writes: {cause}; open it again to recover", path.display())]
+    Poisoned {
+        /// The store.
+        path: PathBuf,
+        /// The first failure.
+        cause: String,
+    },
+    /// Snapshots hold files that name erased users. The users are deleted, and the next open completes the erasure.
+    #[error("a snapshot at seq {oldest} holds files that name the erased users: drop it and erase again")]
+    Pinned {
+        /// Seq of the oldest such snapshot.
+        oldest: u64,
+    },
+    /// Deletions after that seq have been forgotten.
+    #[error("changes since seq {since} are not known any more, those since {floor} are: do a full export")]
+    TooOld {
+        /// The seq that was asked for.
+        since: u64,
+        /// The least one that can be asked for.
+        floor: u64,
+    },
+    /// A seq that the store has not reached.
+    #[error("seq {since} lies ahead of the store, which stands at {seq}: it belongs to another store or history")]
+    FutureSeq {
+        /// The seq that was asked for.
+        since: u64,
+        /// The seq of the store.
+        seq: u64,
+    },
+    /// Not enough room for what would be written.
+    #[error("{} has {available} bytes free, {needed} are needed: nothing was changed", path.display())]
+    NoSpace {
+        /// The store.
+        path: PathBuf,
+        /// Bytes that may be written.
+        needed: u64,
+        /// Bytes that are free.
+        available: u64,
+    },
     /// A load is running already.
     #[error("a load into this store is running already: wait for it to end")]
     Busy,

@@ -18,6 +18,20 @@ pub(crate) const TMP: &str = "tmp";
 /// Suffix of segment files.
 pub(crate) const SEGMENT_SUFFIX: &str = ".seg";
 
+/// Prefix of the directories of delta generations.
+pub(crate) const GENERATION_PREFIX: &str = "delta-";
+
+/// Name of the directory of this delta generation.
+pub(crate) fn generation_name(number: u64) -> String {
+    format!("{GENERATION_PREFIX}{number:016x}")
+}
+
+/// Whether a name is one that [`generation_name`] makes.
+fn is_generation_name(name: &str) -> bool {
+    let number = name.strip_prefix(GENERATION_PREFIX);
+    number.is_some_and(|n| n.len() == 16 && n.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
 /// Name of the segment with this id.
 pub(crate) fn segment_name(id: u128) -> String {
     format!("{id:032x}{SEGMENT_SUFFIX}")
@@ -53,6 +67,24 @@ pub(crate) fn scratch(dir: &Path) -> Result<File> {
 /// Makes the names in a directory durable.
 pub(crate) fn sync_dir(path: &Path) -> Result<()> {
     File::open(path).and_then(|d| d.sync_all()).map_err(|e| Error::io("fsync directory", path, e))
+}
+
+/// Makes a file durable that somebody else wrote.
+pub(crate) fn sync_file(path: &Path) -> Result<()> {
+    File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::io("fsync", path, e))
+}
+
+/// Lets the owner write to a copy of a file.
+pub(crate) fn writable(path: &Path) -> Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(|e| Error::io("make writable", path, e))
+}
+
+/// Removes a directory with all that is in it; that there is none is fine.
+pub(crate) fn remove_tree(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove directory", path, e)),
+        _ => Ok(()),
+    }
 }
 
 /// Makes a finished file durable and read-only, and gives it its name. `from` and `to` lie below one store.
@@ -104,14 +136,17 @@ pub(crate) fn remove_if_there(path: &Path) -> Result<()> {
     }
 }
 
-/// Removes what a crash left: unfinished files, and segments that no manifest names. Returns how many.
-pub(crate) fn clean(dir: &Path, live: &[u128]) -> Result<usize> {
+/// Removes what a crash left: unfinished files, segments and generations that no manifest names. Returns how many.
+pub(crate) fn clean(dir: &Path, segments: &[u128], generations: &[u64]) -> Result<usize> {
     let mut removed = 0;
-    let live: Vec<String> = live.iter().map(|id| segment_name(*id)).collect();
+    let live: Vec<String> = segments.iter().map(|id| segment_name(*id)).collect();
+    let generations: Vec<String> = generations.iter().map(|number| generation_name(*number)).collect();
     for path in entries(dir)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let ours = is_segment_name(&name) && !live.contains(&name.clone().into_owned());
-        if ours || name == format!("{MANIFEST}.new") {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if is_generation_name(&name) && !generations.contains(&name) {
+            remove_tree(&path)?;
+            removed += 1;
+        } else if is_segment_name(&name) && !live.contains(&name) || name == format!("{MANIFEST}.new") {
             remove_if_there(&path)?;
             removed += 1;
         }
@@ -119,7 +154,11 @@ pub(crate) fn clean(dir: &Path, live: &[u128]) -> Result<usize> {
     let tmp = dir.join(TMP);
     if tmp.is_dir() {
         for path in entries(&tmp)? {
-            remove_if_there(&path)?;
+            if path.is_dir() {
+                remove_tree(&path)?
+            } else {
+                remove_if_there(&path)?
+            }
             removed += 1;
         }
     }
@@ -133,7 +172,7 @@ fn is_segment_name(name: &str) -> bool {
 
 /// Removes a store's own files and then its directory, if nothing else is in it.
 pub(crate) fn remove_store(dir: &Path) -> Result<()> {
-    clean(dir, &[])?;
+    clean(dir, &[], &[])?;
     let tmp = dir.join(TMP);
     if tmp.is_dir() {
         fs::remove_dir(&tmp).map_err(|e| Error::io("remove directory", &tmp, e))?;
@@ -144,7 +183,14 @@ pub(crate) fn remove_store(dir: &Path) -> Result<()> {
     fs::remove_dir(dir).map_err(|e| Error::io("remove directory", dir, e))
 }
 
-fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+/// Bytes that are free for the owner of a directory.
+pub(crate) fn available(dir: &Path) -> Result<u64> {
+    let stat = rustix::fs::statvfs(dir).map_err(|e| Error::io("look at the free space of", dir, e.into()))?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Paths of what a directory holds.
+pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     let list = fs::read_dir(dir).and_then(|d| d.map(|e| e.map(|e| e.path())).collect::<io::Result<Vec<_>>>());
     list.map_err(|e| Error::io("list", dir, e))
 }

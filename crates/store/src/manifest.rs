@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use bincode::Options as _;
-use headcount_block::{ClassSums, Damage, Totals, checksum};
+use headcount_block::{ClassSums, Damage, Origin, Totals, checksum};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -42,8 +42,16 @@ pub(crate) struct Manifest {
     pub(crate) pending: [u64; 10],
     /// Newest first.
     pub(crate) segments: Vec<SegmentEntry>,
-    /// Delta generations, newest first: numbers of directories.
-    pub(crate) generations: Vec<u64>,
+    /// Delta generations, newest first: what they hold comes on top of the segments.
+    pub(crate) generations: Vec<GenerationEntry>,
+    /// Number of the next generation; none is used twice.
+    pub(crate) next_generation: u64,
+    /// Changes may have been visible before they were durable, and the store was not closed since.
+    pub(crate) unsynced: bool,
+    /// A backup that was not opened for writing yet.
+    pub(crate) restored: bool,
+    /// UIDs whose erasure has begun and is not complete.
+    pub(crate) erasing: Vec<String>,
     /// Reserved: snapshots that outlive a process, as name and seq.
     pub(crate) pins: Vec<(String, u64)>,
 }
@@ -54,6 +62,14 @@ pub(crate) struct SegmentEntry {
     pub(crate) id: u128,
     pub(crate) base_seq: u64,
     pub(crate) bytes: u64,
+}
+
+/// A delta generation as the manifest names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GenerationEntry {
+    pub(crate) number: u64,
+    /// Seq of its first commit.
+    pub(crate) first_seq: u64,
 }
 
 impl Manifest {
@@ -70,6 +86,10 @@ impl Manifest {
             pending: [0; 10],
             segments: Vec::new(),
             generations: Vec::new(),
+            next_generation: 1,
+            unsynced: false,
+            restored: false,
+            erasing: Vec::new(),
             pins: Vec::new(),
         }
     }
@@ -81,6 +101,17 @@ impl Manifest {
     pub(crate) const fn set_totals(&mut self, totals: &Totals) {
         self.registered = totals.registered.to_words();
         self.pending = totals.pending.to_words();
+    }
+
+    /// Names a generation whose first commit will have this seq.
+    pub(crate) fn add_generation(&mut self, number: u64, first_seq: u64) {
+        self.generations.insert(0, GenerationEntry { number, first_seq });
+    }
+
+    /// Takes over the state that segments now hold.
+    pub(crate) fn advance(&mut self, origin: &Origin, totals: &Totals) {
+        (self.seq, self.time_ms) = (origin.seq, origin.time_ms);
+        self.set_totals(totals);
     }
 
     /// Makes this the current manifest of the store in `dir`, durably.

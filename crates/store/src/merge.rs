@@ -1,67 +1,209 @@
-//! Merge on read: the users of overlapping segments, each once, the newest row, in UID order.
+//! Merge on read: the users of overlapping layers, each once, the newest form, in UID order.
 //!
-//! Every segment is a layer. At each step the layer with the least UID hands out the stretch of its block up to the least
-//! UID of the others, as one span: untouched stretches are never taken apart, and a clean export is the same code with
-//! one layer. Of equal UIDs the newest layer wins and the others step over theirs.
+//! At each step the layer with the least UID hands out what it has up to the least UID of the others; a segment does it
+//! as one span: untouched stretches of a block are never taken apart, and a clean export is the same code with one layer.
+//! Of equal UIDs the newest layer wins and the others step over theirs. Exports, scans, changes, compaction and the
+//! flush of a delta all go through here; they differ in what they do with a tombstone, and in which layers they show.
 
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
-use headcount_block::{Error, Span, UidRange, Visitor};
+use headcount_block::{Block, Error, RowRef, Span, UidRange, Visitor};
 
 use crate::backing::Bytes;
 use crate::error::Result;
+use crate::layer::{Change, Delta};
 use crate::segment::Segment;
-use crate::version::Version;
+use crate::version::{LayerRef, Version};
+
+/// Takes what a merge hands out, in UID order.
+pub(crate) trait Receiver {
+    /// Rows `rows` of `block`, which lies at `offset` of `segment`.
+    fn rows(&mut self, segment: &Segment, block: Block<'_>, rows: Range<usize>, offset: u64) -> Result<(), Error>;
+
+    /// A row of a delta.
+    fn row(&mut self, row: RowRef<'_>, change: &Change) -> Result<(), Error>;
+
+    /// A user that was deleted.
+    fn tombstone(&mut self, uid: &[u8], seq: u64, time_ms: u64) -> Result<(), Error>;
+}
+
+/// Shows live users to a visitor.
+struct Live<'a>(&'a mut dyn Visitor);
+
+impl Receiver for Live<'_> {
+    fn rows(&mut self, segment: &Segment, block: Block<'_>, rows: Range<usize>, offset: u64) -> Result<(), Error> {
+        self.0.span(&Span::new(block, rows, segment.path(), offset))
+    }
+
+    fn row(&mut self, row: RowRef<'_>, _: &Change) -> Result<(), Error> {
+        self.0.row(row)
+    }
+
+    fn tombstone(&mut self, _: &[u8], _: u64, _: u64) -> Result<(), Error> {
+        Ok(())
+    }
+}
 
 /// Hands the users of `range` to `visitor`. Every block that is touched is verified.
 pub(crate) fn visit(version: &Version, range: &UidRange, visitor: &mut dyn Visitor) -> Result<(), Error> {
-    let mut layers = Vec::new();
-    for segment in &version.segments {
-        layers.extend(Layer::open(segment, range)?);
+    walk(&version.layers(), range, &mut Live(visitor))
+}
+
+/// Hands what `layers`, newest first, have of `range` to `receiver`: of each UID the newest row or tombstone.
+pub(crate) fn walk(layers: &[LayerRef<'_>], range: &UidRange, receiver: &mut impl Receiver) -> Result<(), Error> {
+    let mut cursors = Vec::new();
+    for layer in layers {
+        match layer {
+            LayerRef::Delta(delta) => cursors.extend(Cursor::changes(delta, range)),
+            LayerRef::Segment(segment) => {
+                cursors.extend(Cursor::rows(segment, range)?);
+                cursors.extend(Cursor::tombstones(segment, range)?);
+            }
+        }
     }
-    while let Some((least, bound)) = next_stretch(&mut layers)? {
-        let Some(layer) = layers.get_mut(least) else { break };
-        layer.emit(bound.as_deref(), visitor)?;
-        if !layer.advance()? {
-            layers.remove(least);
+    let mut bound = Vec::new();
+    while let Some((least, bounded)) = next_stretch(&mut cursors, &mut bound)? {
+        let Some(cursor) = cursors.get_mut(least) else { break };
+        cursor.emit(bounded.then_some(bound.as_slice()), receiver)?;
+        if cursor.done {
+            cursors.remove(least);
         }
     }
     Ok(())
 }
 
-/// Number of the layer whose turn it is, and the UID before which it has to stop.
-type Stretch = (usize, Option<Vec<u8>>);
-
-/// The layer with the least UID and the least UID of the others, after stepping the others over an equal one.
-fn next_stretch(layers: &mut Vec<Layer<'_>>) -> Result<Option<Stretch>, Error> {
+/// The cursor with the least UID, the newest of equals, and whether there are others: `bound` is then the least UID of
+/// those, after stepping them over an equal one.
+fn next_stretch(cursors: &mut Vec<Cursor<'_>>, bound: &mut Vec<u8>) -> Result<Option<(usize, bool)>, Error> {
     // `min_by` returns the first of equals: the newest.
-    let least = layers.iter().enumerate().min_by(|a, b| a.1.uid.cmp(&b.1.uid)).map(|(i, _)| i);
+    let least = cursors.iter().enumerate().min_by(|a, b| a.1.uid.cmp(&b.1.uid)).map(|(i, _)| i);
     let Some(least) = least else { return Ok(None) };
-    let Some(uid) = layers.get(least).map(|l| l.uid.clone()).filter(|_| layers.len() > 1) else {
-        return Ok(Some((least, None)));
-    };
-    let mut bound: Option<Vec<u8>> = None;
-    let mut i = layers.len();
-    while let Some(at) = i.checked_sub(1) {
-        i = at;
-        let Some(layer) = layers.get_mut(at).filter(|_| at != least) else { continue };
-        if layer.uid == uid {
-            layer.row += 1;
-            if !layer.advance()? {
-                // Only layers behind the least one are removed: its number stays.
-                layers.remove(at);
-                continue;
-            }
-        }
-        if let Some(layer) = layers.get(at).filter(|l| bound.as_ref().is_none_or(|b| l.uid < *b)) {
-            bound = Some(layer.uid.clone());
+    let (front, rest) = cursors.split_at_mut(least + 1);
+    let uid = front.last().map(|c| c.uid.as_slice()).unwrap_or_default();
+    // Equal UIDs are only behind the least one: in front of it they would have been it.
+    let mut ended = false;
+    for cursor in rest {
+        if cursor.uid == uid {
+            cursor.step()?;
+            ended |= cursor.done;
         }
     }
-    Ok(Some((least, bound)))
+    if ended {
+        cursors.retain(|cursor| !cursor.done);
+    }
+    let others = cursors.iter().enumerate().filter(|(i, _)| *i != least).map(|(_, c)| c.uid.as_slice());
+    let Some(next) = others.min() else { return Ok(Some((least, false))) };
+    bound.clear();
+    bound.extend_from_slice(next);
+    Ok(Some((least, true)))
+}
+
+/// Where the merge stands in one layer's rows, tombstones or changes of a range.
+struct Cursor<'v> {
+    /// UID of the next row or tombstone.
+    uid: Vec<u8>,
+    done: bool,
+    kind: Kind<'v>,
+}
+
+enum Kind<'v> {
+    Rows(Rows<'v>),
+    Tombstones { segment: &'v Segment, next: usize, range: &'v UidRange },
+    Changes { current: Option<(&'v [u8], &'v Change)>, rest: Box<dyn Iterator<Item = (&'v [u8], &'v Change)> + 'v> },
+}
+
+impl<'v> Cursor<'v> {
+    /// The changes of a delta, or `None` when it has none in `range`.
+    fn changes(delta: &'v Delta, range: &UidRange) -> Option<Self> {
+        let mut rest = Box::new(delta.range(range));
+        let current = rest.next()?;
+        Some(Self { uid: current.0.to_vec(), done: false, kind: Kind::Changes { current: Some(current), rest } })
+    }
+
+    fn tombstones(segment: &'v Segment, range: &'v UidRange) -> Result<Option<Self>, Error> {
+        let all = segment.tombstones();
+        let mut next = match &range.start {
+            Bound::Unbounded => 0,
+            Bound::Included(uid) | Bound::Excluded(uid) => all.lower_bound(uid),
+        };
+        if let Bound::Excluded(uid) = &range.start
+            && all.at(next).is_some_and(|(found, _)| found == uid.as_slice())
+        {
+            next += 1;
+        }
+        let mut cursor = Self { uid: Vec::new(), done: false, kind: Kind::Tombstones { segment, next, range } };
+        cursor.settle()?;
+        Ok(Some(cursor).filter(|c| !c.done))
+    }
+
+    fn rows(segment: &'v Segment, range: &'v UidRange) -> Result<Option<Self>, Error> {
+        let Some(rows) = Rows::open(segment, range)? else { return Ok(None) };
+        let mut cursor = Self { uid: Vec::new(), done: false, kind: Kind::Rows(rows) };
+        cursor.settle()?;
+        Ok(Some(cursor).filter(|c| !c.done))
+    }
+
+    /// Steps over the current UID.
+    fn step(&mut self) -> Result<(), Error> {
+        match &mut self.kind {
+            Kind::Rows(rows) => rows.row += 1,
+            Kind::Tombstones { next, .. } => *next += 1,
+            Kind::Changes { current, rest } => *current = rest.next(),
+        }
+        self.settle()
+    }
+
+    /// Reads the UID that the cursor stands at, or notes that there is none.
+    fn settle(&mut self) -> Result<(), Error> {
+        let uid = &mut self.uid;
+        self.done = match &mut self.kind {
+            Kind::Rows(rows) => !rows.settle(uid)?,
+            Kind::Tombstones { segment, next, range } => {
+                match segment.tombstones().at(*next).filter(|(found, _)| !range.is_after(found)) {
+                    Some((found, _)) => set(uid, found),
+                    None => true,
+                }
+            }
+            Kind::Changes { current, .. } => current.is_none_or(|(found, _)| set(uid, found)),
+        };
+        Ok(())
+    }
+
+    /// Hands out what lies before `bound`, which is greater than the current UID; at least the current one.
+    fn emit(&mut self, bound: Option<&[u8]>, receiver: &mut impl Receiver) -> Result<(), Error> {
+        match &mut self.kind {
+            Kind::Rows(rows) => {
+                rows.emit(bound, receiver)?;
+                self.settle()
+            }
+            Kind::Tombstones { segment, next, .. } => {
+                if let Some((uid, tombstone)) = segment.tombstones().at(*next) {
+                    receiver.tombstone(uid, tombstone.seq, tombstone.time_ms)?;
+                }
+                self.step()
+            }
+            Kind::Changes { current, .. } => {
+                if let Some((uid, change)) = *current {
+                    match change.row() {
+                        Some(row) => receiver.row(row, change)?,
+                        None => receiver.tombstone(uid, change.seq, change.time_ms)?,
+                    }
+                }
+                self.step()
+            }
+        }
+    }
+}
+
+/// Replaces the UID; `false`, for the cursor is not done.
+fn set(uid: &mut Vec<u8>, found: &[u8]) -> bool {
+    uid.clear();
+    uid.extend_from_slice(found);
+    false
 }
 
 /// One segment's rows of a range, from a cursor on.
-struct Layer<'v> {
+struct Rows<'v> {
     segment: &'v Segment,
     range: &'v UidRange,
     block: u32,
@@ -70,12 +212,10 @@ struct Layer<'v> {
     /// Rows of the block that are not handed out yet: `row..end`.
     row: usize,
     end: usize,
-    /// UID of row `row`.
-    uid: Vec<u8>,
 }
 
-impl<'v> Layer<'v> {
-    /// The layer of `segment`, or `None` when it has no user in `range`.
+impl<'v> Rows<'v> {
+    /// The rows of `segment`, or `None` when no block can have one in `range`.
     fn open(segment: &'v Segment, range: &'v UidRange) -> Result<Option<Self>, Error> {
         if segment.index().len() == 0 || range.is_after(segment.bounds().0) || range.is_before(segment.bounds().1) {
             return Ok(None);
@@ -86,14 +226,14 @@ impl<'v> Layer<'v> {
         };
         let empty = Bytes::Borrowed(&[]);
         let block = u32::try_from(first).unwrap_or(u32::MAX);
-        let mut layer = Self { segment, range, block, bytes: empty, offset: 0, row: 0, end: 0, uid: Vec::new() };
-        layer.load(block)?;
-        layer.row = match &range.start {
+        let mut rows = Self { segment, range, block, bytes: empty, offset: 0, row: 0, end: 0 };
+        rows.load(block)?;
+        rows.row = match &range.start {
             Bound::Unbounded => 0,
-            Bound::Included(uid) => layer.bound(uid, false)?,
-            Bound::Excluded(uid) => layer.bound(uid, true)?,
+            Bound::Included(uid) => rows.bound(uid, false)?,
+            Bound::Excluded(uid) => rows.bound(uid, true)?,
         };
-        Ok(layer.advance()?.then_some(layer))
+        Ok(Some(rows))
     }
 
     /// Reads and verifies a block, and finds where the range ends in it.
@@ -121,8 +261,8 @@ impl<'v> Layer<'v> {
         Ok(row + usize::from(equal))
     }
 
-    /// Goes to the next row of the range, which may lie in a later block; `false` when there is none.
-    fn advance(&mut self) -> Result<bool, Error> {
+    /// Goes to the next row of the range, which may lie in a later block, and reads its UID; `false` when there is none.
+    fn settle(&mut self, uid: &mut Vec<u8>) -> Result<bool, Error> {
         while self.row >= self.end {
             let next = self.block as usize + 1;
             if next >= self.segment.index().len() || self.range.is_after(self.segment.index().first_uid(next)) {
@@ -132,13 +272,12 @@ impl<'v> Layer<'v> {
         }
         let block = self.segment.parse(&self.bytes, self.offset)?;
         let user = block.user(self.row).map_err(|f| self.segment.block_fault(f, self.block))?;
-        self.uid.clear();
-        self.uid.extend_from_slice(user.uid());
+        set(uid, user.uid());
         Ok(true)
     }
 
-    /// Hands out the rows up to `bound`, which is greater than the current UID.
-    fn emit(&mut self, bound: Option<&[u8]>, visitor: &mut dyn Visitor) -> Result<(), Error> {
+    /// Hands out the rows of the block up to `bound`.
+    fn emit(&mut self, bound: Option<&[u8]>, receiver: &mut impl Receiver) -> Result<(), Error> {
         let to = match bound {
             // Most often the whole rest of the block lies before the bound: the next block's first UID tells.
             Some(uid) if self.segment.index().first_uid(self.block as usize + 1) > uid || self.is_last() => {
@@ -149,7 +288,7 @@ impl<'v> Layer<'v> {
         // At least one row goes out, whatever damaged bytes say: the merge ends.
         let to = to.max(self.row + 1);
         let block = self.segment.parse(&self.bytes, self.offset)?;
-        visitor.span(&Span::new(block, self.row..to, self.segment.path(), self.offset))?;
+        receiver.rows(self.segment, block, self.row..to, self.offset)?;
         self.row = to;
         Ok(())
     }

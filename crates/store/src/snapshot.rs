@@ -63,10 +63,7 @@ impl Snapshot {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn get_many<S: AsRef<str>>(&self, uids: &[S], mut each: impl FnMut(usize, Option<UserRef<'_>>)) -> Result<()> {
-        let single = match self.0.segments.as_slice() {
-            [segment] if segment.is_mapped() => Some(segment),
-            _ => None,
-        };
+        let single = self.0.only_segment().filter(|segment| segment.is_mapped());
         for (batch, uids) in uids.chunks(BATCH).enumerate() {
             let Some(segment) = single else {
                 for (i, uid) in uids.iter().enumerate() {

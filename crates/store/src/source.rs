@@ -5,6 +5,7 @@ use headcount_block::{
 };
 use std::ops::Bound;
 
+use crate::layer::Change;
 use crate::merge;
 use crate::segment::Segment;
 use crate::snapshot::Snapshot;
@@ -31,10 +32,10 @@ impl Source for Snapshot {
         if select.after.is_none() && limit.is_none() {
             return Ok(Some(Measured { totals: all, end: None }));
         }
-        match self.0.segments.as_slice() {
-            [] => Ok(Some(Measured { totals: Totals::default(), end: None })),
-            [segment] => measure_one(segment, select).map(Some),
-            _ if scan == Scan::Allowed => measure_all(self, select).map(Some),
+        match self.0.only_segment() {
+            _ if self.0.is_empty() => Ok(Some(Measured { totals: Totals::default(), end: None })),
+            Some(segment) => measure_one(segment, select).map(Some),
+            None if scan == Scan::Allowed => measure_all(self, select).map(Some),
             _ => Ok(None),
         }
     }
@@ -43,14 +44,18 @@ impl Source for Snapshot {
         &'s self,
         range: &UidRange,
     ) -> Result<Box<dyn Iterator<Item = Result<Part, Error>> + Send + 's>, Error> {
-        let layers = self.0.segments.iter().map(|segment| {
-            let first = match &range.start {
+        let segments = self.0.segments.iter().map(|segment| {
+            let next = match &range.start {
                 Bound::Unbounded => 0,
                 Bound::Included(uid) | Bound::Excluded(uid) => segment.index().blocks_up_to(uid),
             };
-            (&**segment, first)
+            Boundaries::Blocks { segment, next }
         });
-        Ok(Box::new(Parts { layers: layers.collect(), rest: Some(range.clone()) }))
+        let deltas = self.0.deltas().map(|delta| {
+            let mut rest = Box::new(delta.range(range));
+            Boundaries::Changes { next: rest.next(), rest }
+        });
+        Ok(Box::new(Parts { layers: deltas.chain(segments).collect(), rest: Some(range.clone()) }))
     }
 
     fn visit(&self, part: &Part, visitor: &mut dyn Visitor) -> Result<(), Error> {
@@ -58,10 +63,42 @@ impl Source for Snapshot {
     }
 }
 
-/// Cuts a range at first UIDs of blocks, each time enough blocks have been passed.
+/// Where a layer can be cut.
+enum Boundaries<'s> {
+    /// At the first UID of each block, from block `next` on.
+    Blocks { segment: &'s Segment, next: usize },
+    /// Before every change of a delta.
+    Changes { next: Option<(&'s [u8], &'s Change)>, rest: Box<dyn Iterator<Item = (&'s [u8], &'s Change)> + Send + 's> },
+}
+
+impl<'s> Boundaries<'s> {
+    /// The next UID to cut at.
+    fn uid(&self) -> Option<&'s [u8]> {
+        match self {
+            Self::Blocks { segment, next } => (*next < segment.index().len()).then(|| segment.index().first_uid(*next)),
+            Self::Changes { next, .. } => next.map(|(uid, _)| uid),
+        }
+    }
+
+    /// Passes it; returns the bytes of rows that lie between it and the one after it.
+    fn pass(&mut self) -> u64 {
+        match self {
+            Self::Blocks { segment, next } => {
+                *next += 1;
+                segment.index().entry(*next - 1).map_or(0, |e| u64::from(e.len))
+            }
+            Self::Changes { next, rest } => {
+                let bytes = next.and_then(|(_, change)| change.row()).map_or(0, |row| row.as_bytes().len() as u64);
+                *next = rest.next();
+                bytes
+            }
+        }
+    }
+}
+
+/// Cuts a range at first UIDs of blocks and at changes, each time enough bytes have been passed.
 struct Parts<'s> {
-    /// Segments with the number of the next block whose first UID lies in the range and was not passed.
-    layers: Vec<(&'s Segment, usize)>,
+    layers: Vec<Boundaries<'s>>,
     rest: Option<UidRange>,
 }
 
@@ -72,11 +109,9 @@ impl Iterator for Parts<'_> {
         let range = self.rest.take()?;
         let mut bytes = 0;
         loop {
-            // The next block boundary of all layers, in UID order.
-            let next = self.layers.iter_mut().filter(|(segment, block)| *block < segment.index().len());
-            let next = next.min_by(|a, b| a.0.index().first_uid(a.1).cmp(b.0.index().first_uid(b.1)));
-            let Some((segment, block)) = next else { break };
-            let first = segment.index().first_uid(*block);
+            // The next boundary of all layers, in UID order.
+            let next = self.layers.iter_mut().filter_map(|layer| Some((layer.uid()?, layer)));
+            let Some((first, layer)) = next.min_by(|a, b| a.0.cmp(b.0)) else { break };
             if range.is_after(first) {
                 break;
             }
@@ -85,8 +120,7 @@ impl Iterator for Parts<'_> {
                 self.rest = Some(UidRange { start: Bound::Included(cut.clone()), end: range.end });
                 return Some(Ok(Part { range: UidRange { start: range.start, end: Bound::Excluded(cut) }, bytes }));
             }
-            bytes += segment.index().entry(*block).map_or(0, |e| u64::from(e.len));
-            *block += 1;
+            bytes += layer.pass();
         }
         Some(Ok(Part { range, bytes }))
     }

@@ -1,65 +1,42 @@
 //! Opening, creating and closing stores.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::AcqRel;
+use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use headcount_block::{Origin, Progress, RowBuf, Totals, User};
 
 use crate::backing::Backend;
+use crate::backup::BackupReport;
+use crate::batch::{Batch, Commit};
+use crate::commit::Writer;
+use crate::compact::{CompactReport, Compaction};
+use crate::erase::EraseReport;
 use crate::error::{Error, Result};
 use crate::load::{BulkLoad, LoadOptions, LoadReport, Place, RowKind};
 use crate::lock::Lock;
+use crate::maintain::Threads;
 use crate::manifest::{Manifest, SegmentEntry};
+use crate::options::{Durability, Options};
+use crate::recover::{self, Recovery};
 use crate::segment::Segment;
 use crate::snapshot::Snapshot;
-use crate::version::Version;
+use crate::state::{Inner, lock};
 use crate::{clock, files, random};
-
-/// Settings of an open store.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Options {
-    /// How segments are read.
-    pub backend: Backend,
-}
 
 /// A store of users, open.
 ///
 /// It is `Send` and `Sync`; share it in an `Arc`. Everything that reads goes through a [`Snapshot`].
 #[derive(Debug)]
 pub struct Store {
+    /// Ends before the rest goes.
+    pub(crate) threads: Option<Threads>,
     pub(crate) inner: Arc<Inner>,
+    recovery: Option<Recovery>,
     lock: Option<Lock>,
     temporary: Option<tempfile::TempDir>,
-}
-
-/// What loads share with the store.
-#[derive(Debug)]
-pub(crate) struct Inner {
-    pub(crate) dir: PathBuf,
-    pub(crate) backend: Backend,
-    pub(crate) read_only: bool,
-    pub(crate) version: ArcSwap<Version>,
-    pub(crate) manifest: Mutex<Manifest>,
-    pub(crate) loading: AtomicBool,
-}
-
-impl Inner {
-    /// Where unfinished files are.
-    pub(crate) fn tmp(&self) -> PathBuf {
-        self.dir.join(files::TMP)
-    }
-
-    pub(crate) const fn origin(&self, manifest: &Manifest) -> Origin {
-        Origin {
-            store_id: manifest.store_id,
-            incarnation: manifest.incarnation,
-            seq: manifest.seq,
-            time_ms: manifest.time_ms,
-        }
-    }
 }
 
 impl Store {
@@ -87,7 +64,9 @@ impl Store {
     ///
     /// Files are mapped into memory where they lie on a local file system. That rests on three things: the lock is
     /// held while the store is open; segment files are written once and never modified; and a disk that fails while a
-    /// mapped page is read ends the process by SIGBUS. [`Backend::Pread`] reads instead of mapping.
+    /// mapped page is read ends the process by SIGBUS. [`Backend::Pread`](crate::Backend::Pread) reads instead of mapping.
+    ///
+    /// A store that was not closed is recovered: [`recovery`](Self::recovery) says what that took.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotAStore`], [`Error::Locked`], [`Error::Version`], [`Error::Feature`],
@@ -96,14 +75,11 @@ impl Store {
         let dir = path.as_ref();
         expect_store(dir)?;
         let lock = Lock::exclusive(dir)?;
-        let store = Self::with(dir, lock, false, options)?;
-        let live: Vec<u128> = store.manifest()?.segments.iter().map(|s| s.id).collect();
-        files::clean(dir, &live)?;
-        files::ensure_tmp(dir)?;
-        Ok(store)
+        Self::with(dir, lock, false, options)
     }
 
-    /// Opens the store at `path` for reading, beside any number of other readers; needs no permission to write.
+    /// Opens the store at `path` for reading, beside any number of other readers; needs no permission to write. What the
+    /// log of a store holds that was not closed is copied to a temporary directory and read there.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -132,27 +108,17 @@ impl Store {
     fn with(dir: &Path, lock: Lock, read_only: bool, options: &Options) -> Result<Self> {
         let manifest = Manifest::read(dir, !read_only)?;
         let segments = manifest.segments.iter().map(|entry| open_segment(dir, entry, options.backend));
-        let segments = segments.collect::<Result<Vec<_>>>()?;
-        let totals = manifest.totals();
-        let origin = Origin {
-            store_id: manifest.store_id,
-            incarnation: manifest.incarnation,
-            seq: manifest.seq,
-            time_ms: manifest.time_ms,
-        };
-        let inner = Inner {
-            dir: dir.to_path_buf(),
-            backend: options.backend,
-            read_only,
-            version: ArcSwap::from_pointee(Version { origin, segments, totals }),
-            manifest: Mutex::new(manifest),
-            loading: AtomicBool::new(false),
-        };
-        Ok(Self { inner: Arc::new(inner), lock: Some(lock), temporary: None })
-    }
-
-    fn manifest(&self) -> Result<Manifest> {
-        self.inner.manifest.lock().map(|m| m.clone()).map_err(|_| Error::Panicked("publishing"))
+        let mut version = recover::version_of(&manifest, segments.collect::<Result<Vec<_>>>()?)?;
+        if read_only {
+            version = recover::replay_copy(dir, &manifest, version)?;
+        }
+        let inner = Arc::new(Inner::new(dir.to_path_buf(), *options, read_only, version, manifest));
+        let (mut recovery, mut threads) = (None, None);
+        if !read_only {
+            recovery = recover::recover(&inner)?;
+            threads = Some(Threads::start(&inner)?);
+        }
+        Ok(Self { threads, inner, recovery, lock: Some(lock), temporary: None })
     }
 
     /// The store's directory.
@@ -183,14 +149,83 @@ impl Store {
         self.snapshot().find_user(provider, provider_uid)
     }
 
-    /// Begins a load. One at a time; reads go on.
+    /// What opening a store that was not closed took; `None` when it was closed.
+    #[must_use]
+    pub const fn recovery(&self) -> Option<&Recovery> {
+        self.recovery.as_ref()
+    }
+
+    /// Carries out a batch, all of it or nothing, with the durability of [`Options::durability`].
+    ///
+    /// Any number of threads may commit: those that wait share one fsync.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for an operation that cannot be carried out, [`Error::TooLarge`] for more than a batch may
+    /// hold, [`Error::ReadOnly`], [`Error::Poisoned`]. After [`Error::Io`] the batch may or may not be on disk, and the
+    /// store takes no more writes.
+    pub fn commit(&self, batch: Batch) -> Result<Commit> {
+        self.inner.commit(batch, self.inner.options.durability)
+    }
+
+    /// As [`commit`](Self::commit), with another durability.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn commit_with(&self, batch: Batch, durability: Durability) -> Result<Commit> {
+        self.inner.commit(batch, durability)
+    }
+
+    /// Makes every commit durable that was made with [`Durability::Buffered`].
+    ///
+    /// # Errors
+    /// [`Error::Io`], after which the store takes no more writes; [`Error::Poisoned`].
+    pub fn sync(&self) -> Result<()> {
+        self.inner.sync()
+    }
+
+    /// Writes the delta out as a segment. It happens by itself when the delta is full, and at [`close`](Self::close).
+    ///
+    /// # Errors
+    /// As [`sync`](Self::sync).
+    pub fn flush(&self) -> Result<()> {
+        self.inner.flush_all(&mut lock(&self.inner.writer))
+    }
+
+    /// Brings segments together. Reads and commits go on.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`], damage of what is read; [`Error::Io`], after which the store takes no more writes.
+    pub fn compact(&self, how: Compaction, progress: &Progress) -> Result<CompactReport> {
+        self.inner.compact(how, progress)
+    }
+
+    /// Deletes users and removes every trace of them from the store's files: rows, tombstones, and what older segments
+    /// hold. Other names of those files (backups, copies, what a file system keeps) are out of its reach.
+    ///
+    /// It waits up to `wait` for snapshots that hold such files. Changes since a seq before the removed tombstones are
+    /// no longer known afterwards: delete first, let readers of changes catch up, and erasing costs them nothing.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] before anything is changed; [`Error::Pinned`] when snapshots outlast `wait`: the users are
+    /// deleted then, and the next open for writing completes the erasure. Otherwise as [`commit`](Self::commit).
+    pub fn erase(&self, uids: &[&str], wait: Duration, progress: &Progress) -> Result<EraseReport> {
+        self.inner.erase(uids, wait, progress)
+    }
+
+    /// Copies the current version to `dest`: see [`Snapshot::backup`].
+    ///
+    /// # Errors
+    /// As [`Snapshot::backup`].
+    pub fn backup(&self, dest: impl AsRef<Path>, progress: &Progress) -> Result<BackupReport> {
+        self.snapshot().backup(dest, progress)
+    }
+
+    /// Begins a load. One at a time; reads and commits go on, but for the moment of its publication.
     ///
     /// # Errors
     /// [`Error::ReadOnly`], [`Error::Busy`].
     pub fn bulk_load(&self, options: LoadOptions, progress: &Arc<Progress>) -> Result<BulkLoad> {
-        if self.inner.read_only {
-            return Err(Error::ReadOnly { path: self.inner.dir.clone() });
-        }
+        self.inner.check_writable()?;
         if self.inner.loading.swap(true, AcqRel) {
             return Err(Error::Busy);
         }
@@ -219,19 +254,38 @@ impl Store {
     /// Counts and sizes. O(1) but for the number of segments.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.snapshot().stats()
+        let (pinned_bytes, oldest_snapshot) = self.inner.pinned();
+        let waits = self.inner.waits();
+        Stats { pinned_bytes, oldest_snapshot, waits, ..self.snapshot().stats() }
     }
 
-    /// Lets go of the store. Snapshots of it stay readable.
+    /// Writes the delta out, so that the next open has nothing to recover, and lets go of the store. Snapshots of it stay
+    /// readable. A store that is dropped instead loses nothing that was acknowledged as durable.
     ///
     /// # Errors
-    /// [`Error::Io`] when a temporary store's directory could not be removed.
+    /// [`Error::Io`] when something could not be written: what was acknowledged is recovered by the next open.
+    /// [`Error::Poisoned`] when that happened before.
     pub fn close(mut self) -> Result<()> {
+        self.threads = None;
+        let written = if self.inner.read_only { Ok(()) } else { self.settle() };
         self.lock = None;
-        match self.temporary.take() {
+        let removed = match self.temporary.take() {
             Some(dir) => dir.close().map_err(|e| Error::io("remove", &self.inner.dir, e)),
             None => Ok(()),
+        };
+        written.and(removed)
+    }
+
+    pub(crate) fn settle(&self) -> Result<()> {
+        let mut writer = lock(&self.inner.writer);
+        self.inner.flush_all(&mut writer)?;
+        if let Some(spare) = writer.spare.take() {
+            spare.remove()?;
         }
+        if lock(&self.inner.manifest).unsynced {
+            self.inner.commit_manifest(|m| m.unsynced = false)?;
+        }
+        Ok(())
     }
 
     /// Closes the store and removes its files: for a store whose first load failed. Other files in the directory stay,
@@ -239,10 +293,13 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::ReadOnly`].
-    pub fn discard(self) -> Result<()> {
+    pub fn discard(mut self) -> Result<()> {
+        self.threads = None;
         if self.inner.read_only {
             return Err(Error::ReadOnly { path: self.inner.dir.clone() });
         }
+        // Its directory goes too.
+        *lock(&self.inner.writer) = Writer::default();
         files::remove_store(&self.inner.dir)
     }
 }
@@ -264,8 +321,10 @@ pub struct SegmentStats {
     pub blocks: u64,
     /// Rows in it, including those that newer segments hide.
     pub users: u64,
-    /// Seq of its publication.
+    /// Greatest seq in it.
     pub seq: u64,
+    /// Deletions that it remembers.
+    pub tombstones: u64,
 }
 
 /// Counts and sizes of a version.
@@ -279,6 +338,18 @@ pub struct Stats {
     pub bytes: u64,
     /// Segments, newest first.
     pub segments: Vec<SegmentStats>,
+    /// Users changed by commits that are not in a segment yet.
+    pub delta_changes: u64,
+    /// Bytes of their UIDs and rows.
+    pub delta_bytes: u64,
+    /// Least seq from which changes can be asked for.
+    pub changes_floor: u64,
+    /// Bytes of files that only snapshots hold. Of an open store: 0 in the statistics of a snapshot.
+    pub pinned_bytes: u64,
+    /// Seq of the oldest snapshot, where there is one. Of an open store.
+    pub oldest_snapshot: Option<u64>,
+    /// Commits that had to wait for a full delta to be written out, since the store was opened. Of an open store.
+    pub waits: u64,
 }
 
 impl Snapshot {
@@ -287,7 +358,18 @@ impl Snapshot {
     pub fn stats(&self) -> Stats {
         let segments: Vec<SegmentStats> = self.0.segments.iter().map(|s| s.stats()).collect();
         let bytes = segments.iter().map(|s| s.bytes).sum();
-        Stats { origin: self.0.origin, totals: self.0.totals, bytes, segments }
+        Stats {
+            origin: self.0.origin,
+            totals: self.0.totals,
+            bytes,
+            segments,
+            delta_changes: self.0.deltas().map(|d| d.len() as u64).sum(),
+            delta_bytes: self.0.deltas().map(|d| d.bytes as u64).sum(),
+            changes_floor: self.0.changes_floor,
+            pinned_bytes: 0,
+            oldest_snapshot: None,
+            waits: 0,
+        }
     }
 }
 
@@ -302,7 +384,8 @@ impl Segment {
             identity_index_bytes: footer.identities.section.len,
             blocks: u64::from(footer.blocks),
             users: footer.totals.users(),
-            seq: footer.base_seq,
+            seq: footer.max_seq,
+            tombstones: self.tombstones().len() as u64,
         }
     }
 }

@@ -310,7 +310,7 @@ impl Visible<'_> {
 impl Visitor for Visible<'_> {
     fn span(&mut self, span: &Span<'_>) -> Result<(), BlockError> {
         self.progress.check()?;
-        if let (Some(totals), 1) = (span.whole_totals(), self.version.segments.len()) {
+        if let (Some(totals), Some(_)) = (span.whole_totals(), self.version.only_segment()) {
             self.totals += totals;
             return Ok(());
         }

@@ -20,7 +20,8 @@ fn expected() -> Vec<User> {
 
 #[test]
 fn a_store_of_version_1_is_read_and_written() {
-    // Two segments; in the newer one user b replaces the older row. Copied: opening for writing takes a lock file.
+    // Two segments; in the newer one user b replaces the older row and user z is deleted. Copied: opening for writing
+    // takes a lock file.
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     fs::create_dir(&path).unwrap();
@@ -29,14 +30,16 @@ fn a_store_of_version_1_is_read_and_written() {
         fs::copy(file.path(), path.join(file.file_name())).unwrap();
     }
     for backend in [Backend::Mmap, Backend::Pread] {
-        let store = Store::open_read_only(&path, &Options { backend }).unwrap();
+        let store = Store::open_read_only(&path, &Options { backend, ..Options::default() }).unwrap();
         let snapshot = store.snapshot();
         let users: Vec<User> = snapshot.users(UidRange::all()).map(Result::unwrap).collect();
         assert_eq!(users, expected());
         assert_eq!((snapshot.seq(), snapshot.totals().users(), snapshot.totals().identities()), (2, 5, 5));
         assert_eq!(snapshot.find_user("facebook", "9").unwrap().unwrap().uid, "b");
         let report = store.verify(&Progress::default(), &mut |_| {}).unwrap();
-        assert_eq!((report.segments, report.rows, report.damages), (2, 6, 0));
+        assert_eq!((report.segments, report.rows, report.damages), (2, 7, 0));
+        assert!(snapshot.get_user("z").unwrap().is_none());
+        assert!(snapshot.find_user("facebook", "z").unwrap().is_none());
     }
     let store = Store::open(&path, &Options::default()).unwrap();
     store.load([User::new("e")]).unwrap();

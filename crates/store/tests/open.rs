@@ -50,7 +50,7 @@ fn a_store_survives_closing_and_is_private() {
     assert_eq!(fs::metadata(&segment).unwrap().permissions().mode() & 0o777, 0o400);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
     for backend in [Backend::Auto, Backend::Mmap, Backend::Pread] {
-        let store = Store::open(&path, &Options { backend }).unwrap();
+        let store = Store::open(&path, &Options { backend, ..Options::default() }).unwrap();
         let snapshot = store.snapshot();
         store.close().unwrap();
         assert_eq!(snapshot.get_user("user-000007").unwrap().unwrap(), users(8)[7]);

@@ -81,7 +81,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
 
 impl Report {
     fn new(stats: Stats, providers: Vec<(String, u64, u64)>) -> Self {
-        let Stats { origin, totals, bytes, segments } = stats;
+        let Stats { origin, totals, bytes, segments, .. } = stats;
         let provider = |(provider, registered, pending): (String, u64, u64)| Provider {
             provider,
             identities: registered + pending,

@@ -110,7 +110,7 @@ impl<'r> Combiner<'r> {
 
     /// Decides with what the store has of this UID; `false` when the candidate is rejected.
     fn meet_existing(&mut self, at: Place, reject: &mut dyn FnMut(Rejection) -> Result<()>) -> Result<bool> {
-        if self.options.existing == Existing::Replace || self.base.segments.is_empty() {
+        if self.options.existing == Existing::Replace || self.base.is_empty() {
             return Ok(true);
         }
         let row = parse(&self.bytes)?;

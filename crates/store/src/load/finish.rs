@@ -1,7 +1,7 @@
 //! The second half of a load: merge, check, write, publish.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
+use std::sync::{Arc, MutexGuard};
 use std::thread;
 
 use headcount_block::{Dictionary, DictionaryBuilder, Progress, RowBuf, RowRef, Totals};
@@ -9,13 +9,14 @@ use headcount_block::{Dictionary, DictionaryBuilder, Progress, RowBuf, RowRef, T
 use super::combine::{Candidate, Combined, Combiner, without};
 use super::conflict::{Claims, Drops};
 use super::options::{Existing, LoadOptions, LoadReport, Rejection};
-use super::publish::publish;
+use super::publish::{Basis, publish};
 use super::runs::Merge;
 use super::shard::{ProviderCounts, Shard};
+use crate::commit::Writer;
 use crate::error::{Error, Result};
 use crate::segment::{Finished, SegmentWriter};
 use crate::snapshot::owned;
-use crate::store::Inner;
+use crate::state::{Inner, lock};
 use crate::version::Version;
 
 /// How often users are left out and the rest is checked again before a load gives up.
@@ -69,7 +70,7 @@ impl BulkLoad {
     /// [`Error::Rejected`] as above; errors of `rejects` as [`Error::Io`]; [`Error::Cancelled`]; damage of the store.
     /// The store is unchanged after any error.
     pub fn finish(
-        self,
+        mut self,
         mut shards: Vec<Shard>,
         rejects: &mut dyn FnMut(&Rejection) -> std::io::Result<()>,
     ) -> Result<LoadReport> {
@@ -82,14 +83,25 @@ impl BulkLoad {
         let named = providers.by_count().into_iter();
         let named = named.map(|(name, n)| (String::from_utf8_lossy(name).into_owned(), n)).collect();
         if self.options.existing == Existing::Merge {
-            for name in self.base.segments.iter().flat_map(|s| s.dictionary().names()) {
-                providers.add(name, 0)?;
-            }
+            self.base.each_provider(&mut |name| Ok(providers.add(name, 0)?))?;
         }
         let dict = providers.finish().map_err(|f| Error::fault(f, &self.store.dir, 0))?;
         let mut report = LoadReport { providers: named, ..LoadReport::default() };
-        let pass = self.passes(&shards, &Arc::new(dict), &mut report, rejects)?;
-        self.complete(pass, report)
+        let dict = Arc::new(dict);
+        // Commits go on while the load is checked, and what they changed is looked at afterwards. When that stands
+        // against it, or rejected records are being written away, it is checked with the commits waiting.
+        if !self.options.skip_rejected {
+            let mut counts = report.clone();
+            let pass = self.passes(&shards, &dict, &mut counts, rejects)?;
+            if let Some(report) = self.complete(pass, counts, None)? {
+                return Ok(report);
+            }
+        }
+        let store = Arc::clone(&self.store);
+        let mut writer = lock(&store.writer);
+        self.base = store.version.load_full();
+        let pass = self.passes(&shards, &dict, &mut report, rejects)?;
+        self.complete(pass, report, Some(&mut writer))?.ok_or(Error::Busy)
     }
 
     /// Writes until nothing conflicts.
@@ -178,7 +190,7 @@ impl BulkLoad {
         let mut writer = SegmentWriter::create(&self.store.tmp(), Arc::clone(dict), index_memory)?;
         let (mut claims, mut hidden, mut replaced, mut unchanged) = (Claims::default(), Totals::default(), 0, 0);
         let counts = self.walk(shards, drops, reject, &mut |_, row| {
-            if self.base.segments.is_empty() {
+            if self.base.is_empty() {
                 return writer.push(&row.into(), 0);
             }
             if let Some(existing) = self.base.get(row.uid())? {
@@ -210,23 +222,39 @@ impl BulkLoad {
         Ok(())
     }
 
-    fn complete(&self, pass: Pass, mut report: LoadReport) -> Result<LoadReport> {
+    /// Publishes what a pass wrote; `None` when commits since its basis stand against it.
+    fn complete(
+        &self,
+        pass: Pass,
+        mut report: LoadReport,
+        writer: Option<&mut MutexGuard<'_, Writer>>,
+    ) -> Result<Option<LoadReport>> {
         self.progress.check()?;
         report.seq = self.base.origin.seq;
         (report.replaced, report.unchanged) = (pass.replaced, pass.unchanged);
         report.merged = pass.counts.merged;
         report.superseded = pass.counts.superseded;
         report.identities_repeated = pass.counts.repeated;
-        let Some(finished) = pass.finished else { return Ok(report) };
+        let Some(finished) = pass.finished else { return Ok(Some(report)) };
         let totals = finished.totals();
         (report.users, report.identities) = (totals.users(), totals.identities());
         report.pending = totals.pending.users;
         report.bytes_written = finished.len();
-        if !self.options.dry_run {
-            self.progress.set_phase("publishing");
-            report.seq = publish(&self.store, finished, &pass.hidden)?;
+        if self.options.dry_run {
+            return Ok(Some(report));
         }
-        Ok(report)
+        self.progress.set_phase("publishing");
+        let basis = Basis {
+            version: &self.base,
+            existing: self.options.existing,
+            hidden: pass.hidden,
+            unchanged: pass.unchanged,
+        };
+        let seq = match writer {
+            Some(writer) => publish(&self.store, writer, finished, &basis)?,
+            None => publish(&self.store, &mut lock(&self.store.writer), finished, &basis)?,
+        };
+        Ok(seq.map(|seq| LoadReport { seq, ..report }))
     }
 }
 

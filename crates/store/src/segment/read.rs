@@ -114,6 +114,12 @@ impl Segment {
         Ok(self.footer.base_seq.saturating_add(seq))
     }
 
+    /// Seq of row `ordinal` of the block that lies at `offset`.
+    pub(crate) fn seq_at(&self, block: &Block<'_>, offset: u64, ordinal: usize) -> Result<u64> {
+        let seq = block.seq(ordinal).map_err(|f| Error::fault(f, &self.path, offset))?;
+        Ok(self.footer.base_seq.saturating_add(seq))
+    }
+
     /// Seq of the row at `place`.
     pub(crate) fn row_seq(&self, place: RowPlace) -> Result<u64> {
         let (bytes, offset) = self.block(place.block, false)?;

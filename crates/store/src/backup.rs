@@ -1,0 +1,113 @@
+//! Backup: a consistent copy of one version, which opens as a store.
+
+use std::fs;
+use std::path::Path;
+
+use headcount_block::Progress;
+
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::flush::entry;
+use crate::lock::Lock;
+use crate::manifest::{Manifest, SegmentEntry};
+use crate::rewrite::{Purpose, rewrite};
+use crate::segment::Segment;
+use crate::snapshot::Snapshot;
+use crate::version::LayerRef;
+
+/// What a backup holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BackupReport {
+    /// The seq that it stands at.
+    pub seq: u64,
+    /// Its users, registered and pending.
+    pub users: u64,
+    /// Segments that share their file with the store, by hard link: they take no space until the store drops them.
+    pub segments_linked: u64,
+    /// Segments that were copied, since `dest` lies on another file system, or written out of the delta.
+    pub segments_copied: u64,
+    /// Bytes of all of them.
+    pub bytes: u64,
+}
+
+impl Snapshot {
+    /// Makes a store of this version at `dest`, where there is nothing or an empty directory. Writers go on.
+    ///
+    /// The manifest comes last: what was broken off is no store. The first open for writing gives the copy a new
+    /// incarnation, so that its seqs are not taken for those of the original. An erasure does not reach backups.
+    ///
+    /// # Errors
+    /// [`Error::Exists`], [`Error::Io`], [`Error::Cancelled`], damage of what is read. Nothing is left at `dest` then.
+    pub fn backup(&self, dest: impl AsRef<Path>, progress: &Progress) -> Result<BackupReport> {
+        let dest = dest.as_ref();
+        let created = match fs::read_dir(dest).map(|mut entries| entries.next().is_none()) {
+            Ok(true) => false,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                files::create_dir(dest)?;
+                true
+            }
+            _ => return Err(Error::Exists { path: dest.to_path_buf() }),
+        };
+        let lock = Lock::exclusive(dest)?;
+        let outcome = self.write_backup(dest, progress);
+        drop(lock);
+        if outcome.is_err() {
+            // The error that counts is the first one.
+            let _ = files::remove_store(dest);
+            if !created {
+                let _ = files::create_dir(dest);
+            }
+        }
+        outcome
+    }
+
+    fn write_backup(&self, dest: &Path, progress: &Progress) -> Result<BackupReport> {
+        let version = &self.0;
+        progress.set_phase("copying");
+        progress.set_total_bytes(version.segments.iter().map(|s| s.bytes()).sum());
+        let mut report =
+            BackupReport { seq: version.origin.seq, users: version.totals.users(), ..BackupReport::default() };
+        files::ensure_tmp(dest)?;
+        let mut manifest = Manifest::new(version.origin.store_id, version.origin.incarnation, clock::now_ms());
+        manifest.advance(&version.origin, &version.totals);
+        manifest.changes_floor = version.changes_floor;
+        manifest.restored = true;
+        let deltas: Vec<LayerRef<'_>> = version.deltas().map(LayerRef::Delta).collect();
+        if let Some(finished) = rewrite(&dest.join(files::TMP), &deltas, Purpose::Flush, progress)?.finished {
+            finished.sync()?;
+            let (id, base_seq, bytes) = (finished.id(), finished.footer.base_seq, finished.len());
+            finished.publish(base_seq, dest)?;
+            manifest.segments.push(SegmentEntry { id, base_seq, bytes });
+            report.segments_copied += 1;
+        }
+        for segment in &version.segments {
+            progress.check()?;
+            if link(segment, dest)? {
+                report.segments_linked += 1
+            } else {
+                report.segments_copied += 1
+            }
+            manifest.segments.push(entry(segment));
+            progress.add_bytes(segment.bytes());
+        }
+        report.bytes = manifest.segments.iter().map(|s| s.bytes).sum();
+        manifest.write(dest)?;
+        match dest.parent().filter(|p| !p.as_os_str().is_empty()) {
+            Some(parent) => files::sync_dir(parent)?,
+            None => files::sync_dir(Path::new("."))?,
+        }
+        Ok(report)
+    }
+}
+
+/// Gives a segment's file a second name below `dest`; `false` when that took a copy.
+fn link(segment: &Segment, dest: &Path) -> Result<bool> {
+    let to = dest.join(segment.path().file_name().unwrap_or_default());
+    if fs::hard_link(segment.path(), &to).is_ok() {
+        return Ok(true);
+    }
+    fs::copy(segment.path(), &to).map_err(|e| Error::io("copy", segment.path(), e))?;
+    files::sync_file(&to)?;
+    Ok(false)
+}

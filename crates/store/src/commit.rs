@@ -1,0 +1,301 @@
+//! Commits: waiting batches are carried out as one group, logged, fsynced once, published, answered.
+//!
+//! There is no committer thread. Whoever finds nobody at work carries out the group of all that wait, itself included,
+//! and hands the work on to one of those who came in the meantime. A lone thread pays for no switch of threads.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use headcount_block::Totals;
+
+use crate::apply::{Applied, apply};
+use crate::batch::{Batch, Commit};
+use crate::delta::{Log, Logged, Record};
+use crate::error::{Error, Result};
+use crate::options::Durability;
+use crate::state::{Inner, lock};
+use crate::version::Version;
+use crate::{clock, fault};
+
+/// What the holder of the commit lock works with.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    /// The log of the active delta; made when the first commit needs it.
+    pub(crate) log: Option<Log>,
+    /// The next log, made ahead of need.
+    pub(crate) spare: Option<Log>,
+    /// When what is visible has to be on disk, where it is not yet.
+    pub(crate) sync_by: Option<Instant>,
+}
+
+/// Batches that wait for their turn.
+#[derive(Debug, Default)]
+pub(crate) struct Queue(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    batches: Vec<Pending>,
+    led: bool,
+}
+
+#[derive(Debug)]
+struct Pending {
+    batch: Batch,
+    durability: Durability,
+    slot: Arc<Slot>,
+}
+
+/// Where a waiting thread finds its answer.
+#[derive(Debug, Default)]
+struct Slot {
+    turn: Mutex<Turn>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+enum Turn {
+    #[default]
+    Wait,
+    /// It is this thread's turn to do the work.
+    Lead,
+    Done(Result<Commit>),
+}
+
+impl Slot {
+    fn set(&self, turn: Turn) {
+        *lock(&self.turn) = turn;
+        self.wake.notify_one();
+    }
+
+    /// Waits for the answer; `None` when the work is to be done first.
+    fn wait(&self) -> Option<Result<Commit>> {
+        let mut turn = lock(&self.turn);
+        loop {
+            match std::mem::take(&mut *turn) {
+                Turn::Wait => turn = self.wake.wait(turn).unwrap_or_else(std::sync::PoisonError::into_inner),
+                Turn::Lead => return None,
+                Turn::Done(answer) => return Some(answer),
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Carries a batch out, with all that wait with it.
+    pub(crate) fn commit(&self, batch: Batch, durability: Durability) -> Result<Commit> {
+        self.check_writable()?;
+        batch.check()?;
+        let slot = Arc::new(Slot::default());
+        let mut waiting = lock(&self.queue.0);
+        waiting.batches.push(Pending { batch, durability, slot: Arc::clone(&slot) });
+        let lead = !std::mem::replace(&mut waiting.led, true);
+        drop(waiting);
+        if !lead && let Some(answer) = slot.wait() {
+            return answer;
+        }
+        self.lead();
+        slot.wait().unwrap_or(Err(Error::Panicked("commit")))
+    }
+
+    /// Carries out one batch with the commit lock in hand.
+    pub(crate) fn commit_locked(
+        &self,
+        writer: &mut MutexGuard<'_, Writer>,
+        batch: Batch,
+        durability: Durability,
+    ) -> Result<Commit> {
+        let alone = [Pending { batch, durability, slot: Arc::default() }];
+        self.carry_out(writer, &alone).pop().unwrap_or(Err(Error::Panicked("commit")))
+    }
+
+    /// Carries out what waits, and hands the lead on.
+    fn lead(&self) {
+        let mut writer = lock(&self.writer);
+        let group = std::mem::take(&mut lock(&self.queue.0).batches);
+        // The others must not wait for ever for a thread that is gone.
+        let carried_out = catch_unwind(AssertUnwindSafe(|| self.carry_out(&mut writer, &group)));
+        let answers = carried_out.unwrap_or_else(|_| {
+            self.poison(Error::Panicked("commit"));
+            group.iter().map(|_| Err(Error::Panicked("commit"))).collect()
+        });
+        drop(writer);
+        let mut waiting = lock(&self.queue.0);
+        match waiting.batches.first() {
+            Some(next) => next.slot.set(Turn::Lead),
+            None => waiting.led = false,
+        }
+        drop(waiting);
+        for (pending, answer) in group.iter().zip(answers) {
+            pending.slot.set(Turn::Done(answer));
+        }
+    }
+
+    fn carry_out(&self, writer: &mut MutexGuard<'_, Writer>, group: &[Pending]) -> Vec<Result<Commit>> {
+        match self.prepare(writer) {
+            Ok(()) => {}
+            Err(error) => {
+                // One gets the error itself; the others learn that the store has stopped.
+                let mut first = Some(error);
+                let answer = |_: &Pending| Err(first.take().unwrap_or_else(|| self.stopped()));
+                return group.iter().map(answer).collect();
+            }
+        }
+        let mut version = Version::clone(&self.version.load());
+        let mut records = Vec::new();
+        let mut answers: Vec<Result<Commit>> = Vec::with_capacity(group.len());
+        for pending in group {
+            let applied = apply(&version, &pending.batch);
+            answers.push(applied.map(|applied| take_in(&mut version, applied, &mut records)));
+        }
+        match self.make_durable(writer, group, &records) {
+            Ok(()) => {
+                Self::count(&self.counters.groups, 1);
+                Self::count(&self.counters.commits, records.len() as u64);
+                if !records.is_empty() {
+                    self.publish(version);
+                }
+            }
+            Err(error) => {
+                let mut first = Some(self.poison(error));
+                for answer in answers.iter_mut().filter(|a| a.is_ok()) {
+                    *answer = Err(first.take().unwrap_or_else(|| self.stopped()));
+                }
+            }
+        }
+        answers
+    }
+
+    /// The error of those that come after the one that met the cause.
+    fn stopped(&self) -> Error {
+        self.check_writable().err().unwrap_or(Error::Panicked("commit"))
+    }
+
+    /// Sees to it that there is a log with room.
+    fn prepare(&self, writer: &mut MutexGuard<'_, Writer>) -> Result<()> {
+        self.check_writable()?;
+        if self.is_full(1) {
+            self.switch(writer)?;
+        }
+        if writer.log.is_some() {
+            return Ok(());
+        }
+        let log = self.take_log(writer)?;
+        let (number, first_seq) = (log.number(), self.version.load().origin.seq + 1);
+        self.commit_manifest(|m| m.add_generation(number, first_seq))?;
+        writer.log = Some(log);
+        Ok(())
+    }
+
+    /// The log that was made ahead of need, or a new one.
+    pub(crate) fn take_log(&self, writer: &mut MutexGuard<'_, Writer>) -> Result<Log> {
+        match writer.spare.take() {
+            Some(log) => Ok(log),
+            None => self.create_log(),
+        }
+    }
+
+    /// Makes a new log, which no manifest names yet.
+    pub(crate) fn create_log(&self) -> Result<Log> {
+        let number = {
+            let mut manifest = lock(&self.manifest);
+            manifest.next_generation += 1;
+            manifest.next_generation - 1
+        };
+        fault::point("generation: create")?;
+        Log::create(&self.dir, number).map_err(|e| self.poison(e))
+    }
+
+    /// Whether the active delta holds `1 / part` of what it may.
+    pub(crate) fn is_full(&self, part: usize) -> bool {
+        let version = self.version.load();
+        let limit = |limit: usize| (limit / part).max(1);
+        version.active.logged >= limit(self.options.delta_changes)
+            || version.active.bytes >= limit(self.options.delta_bytes)
+    }
+
+    fn make_durable(&self, writer: &mut MutexGuard<'_, Writer>, group: &[Pending], records: &[Record]) -> Result<()> {
+        let within = |d: Durability| match d {
+            Durability::Sync => Duration::ZERO,
+            Durability::Buffered { flush_within } => flush_within,
+        };
+        let least = group.iter().map(|p| within(p.durability)).min().unwrap_or_default();
+        if !least.is_zero() && !records.is_empty() && !lock(&self.manifest).unsynced {
+            // A crash from now on may take back what was visible: the next open has to know.
+            self.commit_manifest(|m| m.unsynced = true)?;
+        }
+        let Some(log) = &writer.log else { return Err(Error::Panicked("commit")) };
+        log.append(records)?;
+        fault::point("commit: logged")?;
+        if least.is_zero() {
+            if !records.is_empty() || writer.sync_by.is_some() {
+                log.sync()?;
+                writer.sync_by = None;
+            }
+        } else if !records.is_empty() {
+            let by = Instant::now().checked_add(least);
+            if by.is_some_and(|by| writer.sync_by.is_none_or(|earlier| by < earlier)) {
+                writer.sync_by = by;
+                self.signals.notify();
+            }
+        }
+        fault::point("commit: synced")
+    }
+
+    /// Makes the group visible. What else changed in the meantime is layers, not content.
+    fn publish(&self, new: Version) {
+        self.update(|version| {
+            version.active = new.active;
+            version.totals = new.totals;
+            version.origin = new.origin;
+        });
+        if self.is_full(2) {
+            self.signals.notify();
+        }
+    }
+
+    /// Makes durable what is only visible.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.check_writable()?;
+        let mut writer = lock(&self.writer);
+        self.sync_log(&mut writer)
+    }
+
+    pub(crate) fn sync_log(&self, writer: &mut MutexGuard<'_, Writer>) -> Result<()> {
+        if writer.sync_by.take().is_some()
+            && let Some(log) = &writer.log
+        {
+            log.sync().map_err(|e| self.poison(e))?;
+        }
+        Ok(())
+    }
+
+    /// Commits that waited since the store was opened.
+    pub(crate) fn waits(&self) -> u64 {
+        self.counters.waits.load(Relaxed)
+    }
+}
+
+/// Adds what a batch changes to the version in work, and to the records of its group.
+fn take_in(version: &mut Version, applied: Applied, records: &mut Vec<Record>) -> Commit {
+    let changed = applied.changes.len() as u64;
+    if changed == 0 {
+        return Commit { seq: version.origin.seq, time_ms: version.origin.time_ms, changed };
+    }
+    version.origin.seq += 1;
+    // The clock may have been set back: times never are.
+    version.origin.time_ms = clock::now_ms().max(version.origin.time_ms);
+    let (seq, time_ms) = (version.origin.seq, version.origin.time_ms);
+    version.totals += applied.added;
+    version.totals -= applied.removed;
+    let mut sums: Totals = applied.added;
+    sums -= applied.removed;
+    let mut changes = Vec::with_capacity(applied.changes.len());
+    for (uid, row) in applied.changes {
+        version.active.insert(uid.as_bytes(), row.as_deref(), seq, time_ms);
+        changes.push(row.map_or_else(|| Logged::Deleted(uid.into_bytes()), Logged::Row));
+    }
+    records.push(Record { seq, time_ms, sums: [sums.registered.to_words(), sums.pending.to_words()], changes });
+    Commit { seq, time_ms, changed }
+}

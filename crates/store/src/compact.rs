@@ -1,0 +1,213 @@
+//! Compaction: runs of neighbouring segments become one, so that their number stays logarithmic.
+//!
+//! A segment's tier is the power of four of its size. Four segments of a tier that have nothing larger between them
+//! become one, with the smaller ones among them; so each row is written about once a tier.
+//!
+//! | step | a crash after it leaves |
+//! | --- | --- |
+//! | 1 the new segment is written, fsynced, renamed | a segment that no manifest names, removed |
+//! | 2 the manifest names it in place of the old ones | old segments that no manifest names, removed |
+//! | 3 the old ones are deleted, when the last snapshot lets go of them | nothing |
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use headcount_block::Progress;
+
+use crate::error::{Error, Result};
+use crate::flush::entry;
+use crate::rewrite::{Purpose, Rewritten, rewrite};
+use crate::segment::Segment;
+use crate::state::{Inner, lock};
+use crate::version::{LayerRef, Version};
+use crate::{clock, fault};
+
+/// Which segments are brought together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compaction {
+    /// Those that lie next to each other and are about equally large, if there are at least four.
+    Tiered,
+    /// All of them, and the delta. Forgets deletions that are older than the retention.
+    Full,
+}
+
+/// What a compaction did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CompactReport {
+    /// Segments before.
+    pub segments_before: u64,
+    /// Segments after.
+    pub segments_after: u64,
+    /// Bytes of segments before.
+    pub bytes_before: u64,
+    /// Bytes of segments after. Files that snapshots hold are not counted.
+    pub bytes_after: u64,
+}
+
+/// Segments of a tier that become one.
+const FANOUT: usize = 4;
+/// Segments up to this size are in tier 0.
+const SMALLEST: u64 = 1 << 20;
+
+/// Whether a tiered compaction would find something to do.
+pub(crate) fn is_due(version: &Version) -> bool {
+    pick(&sizes(version)).is_some()
+}
+
+fn sizes(version: &Version) -> Vec<u64> {
+    version.segments.iter().map(|s| s.bytes()).collect()
+}
+
+const fn tier(bytes: u64) -> u32 {
+    match (bytes / SMALLEST).checked_ilog2() {
+        Some(log) => log / 2 + 1,
+        None => 0,
+    }
+}
+
+/// The segments that should become one, out of sizes from the newest on: of the lowest tier that has enough of them.
+fn pick(sizes: &[u64]) -> Option<Range<usize>> {
+    let tiers: Vec<u32> = sizes.iter().map(|bytes| tier(*bytes)).collect();
+    let mut wanted: Vec<u32> = tiers.clone();
+    wanted.sort_unstable();
+    wanted.dedup();
+    wanted.into_iter().find_map(|tier| {
+        let mut start = 0;
+        for run in tiers.split(|other| *other > tier) {
+            let range = start..start + run.len();
+            start += run.len() + 1;
+            if run.iter().filter(|other| **other == tier).count() >= FANOUT {
+                return Some(range);
+            }
+        }
+        None
+    })
+}
+
+impl Inner {
+    /// Compacts until there is nothing to do.
+    pub(crate) fn compact(&self, how: Compaction, progress: &Progress) -> Result<CompactReport> {
+        self.check_writable()?;
+        let _one = lock(&self.structure);
+        progress.set_phase("compacting");
+        let before = self.version.load_full();
+        if how == Compaction::Full {
+            self.flush_all(&mut lock(&self.writer))?;
+            let version = self.version.load_full();
+            if version.segments.len() > 1 || self.has_expired(&version) {
+                self.compact_run(&version, 0..version.segments.len(), progress)?;
+            }
+        } else {
+            loop {
+                let version = self.version.load_full();
+                let Some(run) = pick(&sizes(&version)) else { break };
+                self.compact_run(&version, run, progress)?;
+            }
+        }
+        let after = self.version.load_full();
+        Ok(CompactReport {
+            segments_before: before.segments.len() as u64,
+            segments_after: after.segments.len() as u64,
+            bytes_before: sizes(&before).iter().sum(),
+            bytes_after: sizes(&after).iter().sum(),
+        })
+    }
+
+    /// Deletions before this time are forgotten when nothing lies behind them.
+    fn forget_before(&self) -> u64 {
+        let retention = u64::try_from(self.options.tombstone_retention.as_millis()).unwrap_or(u64::MAX);
+        clock::now_ms().saturating_sub(retention)
+    }
+
+    /// Whether the oldest segment holds deletions that can be forgotten.
+    fn has_expired(&self, version: &Version) -> bool {
+        let before = self.forget_before();
+        let last = version.segments.last().map(|s| s.tombstones());
+        last.is_some_and(|all| (0..all.len()).any(|i| all.at(i).is_some_and(|(_, t)| t.time_ms < before)))
+    }
+
+    fn compact_run(&self, version: &Version, run: Range<usize>, progress: &Progress) -> Result<()> {
+        let old: Vec<Arc<Segment>> = version.segments.get(run.clone()).unwrap_or_default().to_vec();
+        progress.set_total_users(old.iter().map(|s| s.footer().totals.users()).sum());
+        let layers: Vec<LayerRef<'_>> = old.iter().map(|s| LayerRef::Segment(s)).collect();
+        let forget = (run.end == version.segments.len()).then(|| self.forget_before());
+        let written = rewrite(&self.tmp(), &layers, Purpose::Compaction { forget }, progress);
+        let written = written.map_err(|e| self.fatal(e))?;
+        fault::point("compaction 1: written")?;
+        self.replace(&old, written)?;
+        Self::count(&self.counters.compactions, 1);
+        Ok(())
+    }
+
+    /// Puts what was written in the place of the neighbouring segments `old`.
+    pub(crate) fn replace(&self, old: &[Arc<Segment>], written: Rewritten) -> Result<()> {
+        let new = written.finished.map(|f| self.place(f)).transpose().map_err(|e| self.fatal(e))?;
+        fault::point("compaction 1: renamed")?;
+        let ids: Vec<u128> = old.iter().map(|s| s.footer().file_id).collect();
+        let mut found = false;
+        self.commit_manifest(|m| {
+            let at = m.segments.windows(ids.len()).position(|w| w.iter().map(|e| e.id).eq(ids.iter().copied()));
+            if let Some(at) = at {
+                m.segments.splice(at..at + ids.len(), new.as_deref().map(entry));
+                m.changes_floor = m.changes_floor.max(written.forgotten);
+                found = true;
+            }
+        })?;
+        if !found {
+            return Err(self.poison(Error::Panicked("compaction")));
+        }
+        fault::point("compaction 2: published")?;
+        self.update(|v| {
+            let at = v.segments.windows(old.len()).position(|w| w.iter().zip(old).all(|(a, b)| Arc::ptr_eq(a, b)));
+            if let Some(at) = at {
+                v.segments.splice(at..at + old.len(), new);
+            }
+            v.changes_floor = v.changes_floor.max(written.forgotten);
+        });
+        self.retire(old);
+        fault::point("compaction 3: retired")
+    }
+
+    /// Poisons the store for a failed write; being cancelled, or damage of what is read, changes nothing on disk.
+    pub(crate) fn fatal(&self, error: Error) -> Error {
+        match error {
+            Error::Io { .. } => self.poison(error),
+            other => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn four_neighbours_of_a_tier_become_one() {
+        assert_eq!(pick(&[1, 2, 3]), None);
+        assert_eq!(pick(&[1, 2, 3, 4]), Some(0..4));
+        assert_eq!(pick(&[1, 2, 3, 4, 900 * MIB]), Some(0..4));
+        // The smaller ones among them go along; what is larger separates.
+        assert_eq!(pick(&[5 * MIB, 1, 5 * MIB, 5 * MIB, 6 * MIB, 900 * MIB]), Some(0..5));
+        assert_eq!(pick(&[1, 2, 900 * MIB, 3, 4]), None);
+        assert_eq!(pick(&[900 * MIB, 1, 2, 3, 4]), Some(1..5));
+    }
+
+    #[test]
+    fn the_number_of_segments_stays_logarithmic() {
+        let mut sizes: Vec<u64> = Vec::new();
+        let mut written = 0;
+        for _ in 0..1000 {
+            sizes.insert(0, MIB / 2);
+            written += MIB / 2;
+            while let Some(run) = pick(&sizes) {
+                let sum = sizes.get(run.clone()).unwrap_or_default().iter().sum();
+                sizes.splice(run, [sum]);
+                written += sum;
+            }
+            assert!(sizes.len() <= 3 * 6, "{sizes:?}");
+        }
+        assert!(written < 8 * 500 * MIB, "{written}");
+    }
+}

@@ -1,0 +1,154 @@
+//! Erasure: afterwards no linked file of the store names the user.
+//!
+//! The users are deleted by a commit, the delta is written out, and the UIDs are noted in the manifest: from then on the
+//! purge is resumed by the next open for writing, should it be interrupted. Every segment that has a row or tombstone of
+//! one of them is written anew without it; blocks that name none of them are copied as they are.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use headcount_block::Progress;
+
+use crate::batch::Batch;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::options::Durability;
+use crate::rewrite::{Rewritten, purge};
+use crate::segment::Segment;
+use crate::state::{Inner, lock};
+
+/// Users in one deleting commit.
+const BATCH: usize = 10_000;
+
+/// What an erasure did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EraseReport {
+    /// Users that no file names any more.
+    pub erased: u64,
+    /// UIDs that the store did not know, not even as deleted.
+    pub not_found: Vec<String>,
+    /// The store's seq afterwards.
+    pub seq: u64,
+    /// Segments that were written anew.
+    pub segments_rewritten: u64,
+}
+
+impl Inner {
+    /// See [`crate::Store::erase`].
+    pub(crate) fn erase(&self, uids: &[&str], wait: Duration, progress: &Progress) -> Result<EraseReport> {
+        self.check_writable()?;
+        let _one = lock(&self.structure);
+        progress.set_phase("erasing");
+        let mut report = EraseReport::default();
+        let mut known: BTreeSet<String> = lock(&self.manifest).erasing.iter().cloned().collect();
+        let resumed = known.len();
+        {
+            let mut writer = lock(&self.writer);
+            self.check_space(uids)?;
+            let live: Vec<&str> = {
+                let version = self.version.load_full();
+                let mut live = Vec::new();
+                for uid in uids {
+                    if version.get(uid.as_bytes())?.is_some() {
+                        live.push(*uid);
+                    }
+                    if version.last_change(uid.as_bytes())? > 0 {
+                        known.insert((*uid).to_owned());
+                    } else if !known.contains(*uid) {
+                        report.not_found.push((*uid).to_owned());
+                    }
+                }
+                live
+            };
+            for uids in live.chunks(BATCH) {
+                let mut batch = Batch::new();
+                for uid in uids {
+                    batch.delete(*uid);
+                }
+                self.commit_locked(&mut writer, batch, Durability::Sync)?;
+            }
+            self.flush_all(&mut writer)?;
+            if !known.is_empty() {
+                self.commit_manifest(|m| m.erasing = known.iter().cloned().collect())?;
+            }
+        }
+        report.erased = (known.len() - resumed.min(known.len())) as u64;
+        report.segments_rewritten = self.purge(&known, wait, progress)?;
+        report.seq = self.version.load().origin.seq;
+        Ok(report)
+    }
+
+    /// Completes what the manifest says was begun: at an open, where no snapshot can hold anything.
+    pub(crate) fn resume_erasure(&self) -> Result<()> {
+        let uids: BTreeSet<String> = lock(&self.manifest).erasing.iter().cloned().collect();
+        self.purge(&uids, Duration::ZERO, &Progress::default()).map(drop)
+    }
+
+    /// Writes every segment anew that names one of `uids`, and waits until the old ones are gone.
+    fn purge(&self, uids: &BTreeSet<String>, wait: Duration, progress: &Progress) -> Result<u64> {
+        if uids.is_empty() {
+            return Ok(0);
+        }
+        let segments = self.version.load_full().segments.clone();
+        let mut old = Vec::new();
+        // The oldest first: until its last row is gone, a newer tombstone hides the user.
+        for segment in segments.into_iter().rev() {
+            if names_any(&segment, uids)? {
+                let written = purge(&self.tmp(), &segment, uids, progress).map_err(|e| self.fatal(e))?;
+                crate::fault::point("erase 1: written")?;
+                let Rewritten { finished, forgotten } = written;
+                self.replace(&[Arc::clone(&segment)], Rewritten { finished, forgotten })?;
+                old.push(Arc::downgrade(&segment));
+            }
+        }
+        let rewritten = old.len() as u64;
+        let deadline = Instant::now() + wait;
+        loop {
+            let held: Vec<Arc<Segment>> = old.iter().filter_map(std::sync::Weak::upgrade).collect();
+            if held.is_empty() {
+                break;
+            }
+            let oldest = self.oldest_holding(&held).unwrap_or(self.version.load().origin.seq);
+            drop(held);
+            if Instant::now() >= deadline && old.iter().any(|s| s.strong_count() > 0) {
+                return Err(Error::Pinned { oldest });
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        crate::fault::point("erase 2: purged")?;
+        // The manifest names the users until here, and so would the one before it.
+        self.commit_manifest(|m| m.erasing.clear())?;
+        files::remove_if_there(&self.dir.join(files::MANIFEST_PREVIOUS)).map_err(|e| self.poison(e))?;
+        files::sync_dir(&self.dir).map_err(|e| self.poison(e))?;
+        Ok(rewritten)
+    }
+
+    /// Checks that there is room for what is written anew, before anything is changed.
+    fn check_space(&self, uids: &[&str]) -> Result<()> {
+        let uids: BTreeSet<String> = uids.iter().map(|uid| (*uid).to_owned()).collect();
+        let version = self.version.load_full();
+        let mut needed = u64::try_from(self.options.delta_bytes).unwrap_or_default();
+        for segment in &version.segments {
+            if names_any(segment, &uids)? {
+                needed += segment.bytes();
+            }
+        }
+        let available = files::available(&self.dir)?;
+        if available < needed {
+            return Err(Error::NoSpace { path: self.dir.clone(), needed, available });
+        }
+        Ok(())
+    }
+}
+
+/// Whether a segment has a row or tombstone of one of these users.
+fn names_any(segment: &Segment, uids: &BTreeSet<String>) -> Result<bool> {
+    for uid in uids {
+        if segment.tombstones().get(uid.as_bytes()).is_some() || segment.find_uid(uid.as_bytes())?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,56 @@
+//! Numbered steps at which tests break off: what is on disk then has to be a store that opens.
+
+#[cfg(not(test))]
+use crate::error::Result;
+
+/// A step between two changes on disk. Does nothing outside tests.
+#[cfg(not(test))]
+#[expect(clippy::unnecessary_wraps, clippy::missing_const_for_fn, reason = "the test form fails")]
+#[inline]
+pub(crate) fn point(_: &'static str) -> Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) use tests::point;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::cell::RefCell;
+
+    use crate::error::{Error, Result};
+
+    thread_local! {
+        static PLAN: RefCell<Plan> = const { RefCell::new(Plan { after: None, seen: Vec::new() }) };
+    }
+
+    struct Plan {
+        after: Option<usize>,
+        seen: Vec<&'static str>,
+    }
+
+    /// Fails on this thread from the step on that was asked for.
+    pub(crate) fn point(name: &'static str) -> Result<()> {
+        PLAN.with_borrow_mut(|plan| {
+            plan.seen.push(name);
+            match plan.after {
+                Some(after) if plan.seen.len() > after => Err(Error::Io {
+                    op: "pass the step",
+                    path: name.into(),
+                    source: std::io::Error::other("broken off by a test"),
+                }),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    /// Lets `after` steps of this thread pass, and fails every later one; `None` lets all pass.
+    pub(crate) fn plan(after: Option<usize>) {
+        PLAN.with_borrow_mut(|plan| *plan = Plan { after, seen: Vec::new() });
+    }
+
+    /// The steps since [`plan`].
+    pub(crate) fn seen() -> Vec<&'static str> {
+        PLAN.with_borrow(|plan| plan.seen.clone())
+    }
+}

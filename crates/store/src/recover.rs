@@ -1,0 +1,184 @@
+//! What an open finds that was not closed: deltas that never became segments, and histories that must not be continued.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use headcount_block::{ClassSums, Totals};
+
+use crate::delta;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::layer::Delta;
+use crate::manifest::{GenerationEntry, Manifest};
+use crate::random;
+use crate::state::Inner;
+use crate::version::{Frozen, Version};
+
+/// Seqs that a new incarnation leaves out: more than any lost history can have used.
+const GAP: u64 = 1 << 32;
+
+/// What had to be done to open a store that was not closed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Commits that were in the log of the delta.
+    pub commits: u64,
+    /// Users that they changed or deleted.
+    pub changes: u64,
+    /// The seq that the store stands at.
+    pub seq: u64,
+    /// Leftovers of interrupted work that were removed.
+    pub removed: usize,
+    /// Whether seqs now count in a new incarnation, since another history may have used those that came next.
+    pub new_incarnation: bool,
+    /// Users whose erasure was completed.
+    pub erased: usize,
+}
+
+impl fmt::Display for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the store was not closed: recovered {} commits ({} changes) up to seq {}",
+            self.commits, self.changes, self.seq
+        )?;
+        if self.removed > 0 {
+            write!(f, ", removed {} leftovers", self.removed)?;
+        }
+        if self.erased > 0 {
+            write!(f, ", completed the erasure of {} users", self.erased)?;
+        }
+        if self.new_incarnation {
+            write!(f, "; seqs go on in a new incarnation")?;
+        }
+        Ok(())
+    }
+}
+
+impl Recovery {
+    fn is_nothing(&self) -> bool {
+        self.commits == 0 && self.removed == 0 && !self.new_incarnation && self.erased == 0
+    }
+}
+
+/// Adds what the generations of `manifest` hold to `version`. Their directories are read in `dir`, which sled writes to.
+pub(crate) fn replay(dir: &Path, manifest: &Manifest, version: &mut Version, into: &mut Delta) -> Result<Recovery> {
+    let mut recovery = Recovery::default();
+    let mut generations: Vec<GenerationEntry> = manifest.generations.clone();
+    generations.reverse();
+    for (i, generation) in generations.iter().enumerate() {
+        let path = delta::path_of(dir, generation.number);
+        if generation.first_seq != version.origin.seq + 1 {
+            return Err(gap(&path, version.origin.seq + 1, generation.first_seq));
+        }
+        let last = delta::read(&path, generation.first_seq, &mut |record| {
+            let [registered, pending] = record.sums.map(ClassSums::from_words);
+            version.totals += Totals { registered, pending };
+            (version.origin.seq, version.origin.time_ms) = (record.seq, record.time_ms);
+            recovery.commits += 1;
+            for change in &record.changes {
+                let (uid, row) = change.parts();
+                into.insert(uid, row, record.seq, record.time_ms);
+                recovery.changes += 1;
+            }
+            Ok(())
+        })?;
+        if let Some(next) = generations.get(i + 1)
+            && next.first_seq != last + 1
+        {
+            return Err(gap(&path, next.first_seq, last + 1));
+        }
+    }
+    recovery.seq = version.origin.seq;
+    Ok(recovery)
+}
+
+/// Commits are missing between two generations.
+fn gap(path: &Path, expected: u64, found: u64) -> Error {
+    let fault = headcount_block::Fault::new("seq that the log of the delta begins or ends with", 0, expected, found);
+    Error::fault(fault, path, 0)
+}
+
+/// Brings a store that was not closed into order: leftovers go, the delta becomes a segment. `None` when it was closed.
+pub(crate) fn recover(inner: &Inner) -> Result<Option<Recovery>> {
+    let manifest = crate::state::lock(&inner.manifest).clone();
+    let live: Vec<u128> = manifest.segments.iter().map(|s| s.id).collect();
+    let generations: Vec<u64> = manifest.generations.iter().map(|g| g.number).collect();
+    let removed = files::clean(&inner.dir, &live, &generations)?;
+    files::ensure_tmp(&inner.dir)?;
+    let mut recovery = Recovery { seq: manifest.seq, ..Recovery::default() };
+    if !manifest.generations.is_empty() {
+        let mut version = Version::clone(&inner.version.load());
+        let mut delta = version.active.unindexed();
+        recovery = replay(&inner.dir, &manifest, &mut version, &mut delta)?;
+        // A generation without a commit is frozen too: its flush takes it out of the manifest.
+        delta.last_seq = delta.last_seq.max(version.origin.seq + 1);
+        let frozen = Frozen { delta, origin: version.origin, totals: version.totals };
+        inner.update(|v| {
+            (v.origin, v.totals) = (version.origin, version.totals);
+            v.frozen = Some(frozen);
+        });
+        inner.flush_frozen()?;
+    }
+    recovery.removed = removed;
+    if manifest.unsynced || manifest.restored {
+        renew(inner)?;
+        recovery.new_incarnation = true;
+        recovery.seq = inner.version.load().origin.seq;
+    }
+    if !manifest.erasing.is_empty() {
+        recovery.erased = manifest.erasing.len();
+        inner.resume_erasure()?;
+    }
+    Ok(Some(recovery).filter(|r| !r.is_nothing()))
+}
+
+/// Takes a new incarnation: seqs that another history may have issued are left out, and changes since them unknown.
+fn renew(inner: &Inner) -> Result<()> {
+    let incarnation = random::id()?;
+    let mut state = None;
+    inner.commit_manifest(|m| {
+        m.incarnation = incarnation;
+        m.seq += GAP;
+        m.changes_floor = m.seq;
+        (m.unsynced, m.restored) = (false, false);
+        state = Some((Inner::origin(m), m.changes_floor));
+    })?;
+    inner.update(|version| {
+        if let Some((origin, floor)) = state {
+            (version.origin, version.changes_floor) = (origin, floor);
+        }
+    });
+    Ok(())
+}
+
+/// A version with the generations of a store that must not be written to, copied to a temporary place and read there.
+pub(crate) fn replay_copy(dir: &Path, manifest: &Manifest, mut version: Version) -> Result<Version> {
+    if manifest.generations.is_empty() {
+        return Ok(version);
+    }
+    let base = std::env::temp_dir();
+    let holder = tempfile::Builder::new()
+        .prefix("headcount-read-")
+        .tempdir_in(&base)
+        .map_err(|e| Error::io("create a temporary directory in", &base, e))?;
+    for generation in &manifest.generations {
+        delta::copy(&delta::path_of(dir, generation.number), &delta::path_of(holder.path(), generation.number))?;
+    }
+    let mut delta = version.active.empty();
+    replay(holder.path(), manifest, &mut version, &mut delta)?;
+    version.active = delta;
+    Ok(version)
+}
+
+/// The version that a manifest's segments make.
+pub(crate) fn version_of(manifest: &Manifest, segments: Vec<Arc<crate::segment::Segment>>) -> Result<Version> {
+    Ok(Version {
+        origin: Inner::origin(manifest),
+        active: Delta::new(random::key()?),
+        frozen: None,
+        segments,
+        totals: manifest.totals(),
+        changes_floor: manifest.changes_floor,
+    })
+}

@@ -1,0 +1,184 @@
+//! What an open store shares with its loads and its background threads: the version, the manifest, the locks.
+//!
+//! Locks are taken in this order: `structure`, `writer`, `flush`, `manifest`, `swap`. Nobody waits for I/O with `swap` in hand.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use arc_swap::ArcSwap;
+use headcount_block::Origin;
+
+use crate::commit::{Queue, Writer};
+use crate::error::{Error, Result};
+use crate::maintain::Signals;
+use crate::manifest::Manifest;
+use crate::options::Options;
+use crate::segment::Segment;
+use crate::version::Version;
+use crate::{fault, files};
+
+/// Takes a lock. A thread that panicked with it in hand left nothing half-done that is not found out: every change of
+/// shared state is one assignment.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The shared part of an open store.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) dir: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) read_only: bool,
+    pub(crate) version: ArcSwap<Version>,
+    pub(crate) manifest: Mutex<Manifest>,
+    pub(crate) loading: AtomicBool,
+    /// Held by whoever rewrites segments: one compaction, erasure or backup cut at a time.
+    pub(crate) structure: Mutex<()>,
+    /// The commit lock: whoever holds it is the only one that takes seqs.
+    pub(crate) writer: Mutex<Writer>,
+    /// Held while a frozen delta becomes a segment.
+    pub(crate) flush: Mutex<()>,
+    pub(crate) queue: Queue,
+    pub(crate) signals: Signals,
+    pub(crate) counters: Counters,
+    swap: Mutex<()>,
+    poison: OnceLock<String>,
+    retired: Mutex<Retired>,
+}
+
+/// Counts since the store was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) commits: AtomicU64,
+    pub(crate) groups: AtomicU64,
+    /// Commits that waited for a full delta to be written out.
+    pub(crate) waits: AtomicU64,
+    pub(crate) flushes: AtomicU64,
+    pub(crate) compactions: AtomicU64,
+}
+
+/// Versions and segments that are no longer current, for as long as a snapshot holds them.
+#[derive(Debug, Default)]
+struct Retired {
+    versions: VecDeque<Weak<Version>>,
+    segments: Vec<Weak<Segment>>,
+}
+
+impl Inner {
+    pub(crate) fn new(dir: PathBuf, options: Options, read_only: bool, version: Version, manifest: Manifest) -> Self {
+        Self {
+            dir,
+            options,
+            read_only,
+            version: ArcSwap::from_pointee(version),
+            manifest: Mutex::new(manifest),
+            loading: AtomicBool::new(false),
+            structure: Mutex::new(()),
+            writer: Mutex::new(Writer::default()),
+            flush: Mutex::new(()),
+            queue: Queue::default(),
+            signals: Signals::default(),
+            counters: Counters::default(),
+            swap: Mutex::new(()),
+            poison: OnceLock::new(),
+            retired: Mutex::new(Retired::default()),
+        }
+    }
+
+    /// Where unfinished files are.
+    pub(crate) fn tmp(&self) -> PathBuf {
+        self.dir.join(files::TMP)
+    }
+
+    /// Refuses to write where that is not possible.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if self.read_only {
+            return Err(Error::ReadOnly { path: self.dir.clone() });
+        }
+        match self.poison.get() {
+            Some(cause) => Err(Error::Poisoned { path: self.dir.clone(), cause: cause.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Stops all writing for good: after `error` nobody knows what is on disk. Returns it.
+    pub(crate) fn poison(&self, error: Error) -> Error {
+        // The first cause is the one that counts.
+        let _ = self.poison.set(error.to_string());
+        self.signals.notify();
+        error
+    }
+
+    /// Replaces the version by what `change` makes of a copy of it.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Version)) {
+        let swap = lock(&self.swap);
+        let mut next = Version::clone(&self.version.load());
+        change(&mut next);
+        let gone = self.version.swap(Arc::new(next));
+        drop(swap);
+        // One is ours.
+        if Arc::strong_count(&gone) > 1 {
+            let mut retired = lock(&self.retired);
+            while retired.versions.front().is_some_and(|v| v.strong_count() == 0) {
+                retired.versions.pop_front();
+            }
+            retired.versions.push_back(Arc::downgrade(&gone));
+        }
+    }
+
+    /// Makes a changed manifest the current one, durably. A failure poisons the store: either one may be on disk.
+    pub(crate) fn commit_manifest(&self, change: impl FnOnce(&mut Manifest)) -> Result<()> {
+        let mut current = lock(&self.manifest);
+        let mut next = current.clone();
+        change(&mut next);
+        fault::point("manifest: before")?;
+        next.write(&self.dir).map_err(|e| self.poison(e))?;
+        *current = next;
+        fault::point("manifest: after").map_err(|e| self.poison(e))
+    }
+
+    /// Segments that the manifest no longer names: their files go when the last snapshot lets go of them.
+    pub(crate) fn retire(&self, segments: &[Arc<Segment>]) {
+        let mut retired = lock(&self.retired);
+        retired.segments.retain(|s| s.strong_count() > 0);
+        for segment in segments {
+            segment.doom();
+            retired.segments.push(Arc::downgrade(segment));
+        }
+    }
+
+    /// Bytes of segments that only snapshots hold, and the least seq of a snapshot.
+    pub(crate) fn pinned(&self) -> (u64, Option<u64>) {
+        let retired = lock(&self.retired);
+        let bytes = retired.segments.iter().filter_map(Weak::upgrade).map(|s| s.bytes()).sum();
+        let current = self.version.load();
+        // Two are the store's own: the one it keeps and the one just loaded.
+        let held = Arc::strong_count(&current) > 2;
+        let older = retired.versions.iter().filter_map(|v| v.upgrade().map(|v| v.origin.seq));
+        (bytes, older.chain(held.then_some(current.origin.seq)).min())
+    }
+
+    /// Seq of the oldest snapshot that holds one of these segments.
+    pub(crate) fn oldest_holding(&self, segments: &[Arc<Segment>]) -> Option<u64> {
+        let holds = |v: &Version| v.segments.iter().any(|s| segments.iter().any(|t| Arc::ptr_eq(s, t)));
+        let retired = lock(&self.retired);
+        let versions = retired.versions.iter().filter_map(Weak::upgrade);
+        versions.filter(|v| holds(v)).map(|v| v.origin.seq).min()
+    }
+
+    /// The state that the manifest describes, without what deltas add.
+    pub(crate) const fn origin(manifest: &Manifest) -> Origin {
+        Origin {
+            store_id: manifest.store_id,
+            incarnation: manifest.incarnation,
+            seq: manifest.seq,
+            time_ms: manifest.time_ms,
+        }
+    }
+
+    pub(crate) fn count(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Relaxed);
+    }
+}
