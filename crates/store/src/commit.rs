@@ -30,6 +30,9 @@ pub(crate) struct Writer {
     pub(crate) sync_by: Option<Instant>,
 }
 
+/// How often a leader lets others run before it begins.
+const GATHER_YIELDS: usize = 32;
+
 /// Batches that wait for their turn.
 #[derive(Debug, Default)]
 pub(crate) struct Queue(Mutex<Waiting>);
@@ -38,6 +41,8 @@ pub(crate) struct Queue(Mutex<Waiting>);
 struct Waiting {
     batches: Vec<Pending>,
     led: bool,
+    /// Batches of the last group.
+    last: usize,
 }
 
 #[derive(Debug)]
@@ -113,7 +118,7 @@ impl Inner {
     /// Carries out what waits, and hands the lead on.
     fn lead(&self) {
         let mut writer = lock(&self.writer);
-        let group = std::mem::take(&mut lock(&self.queue.0).batches);
+        let group = self.gather();
         // The others must not wait for ever for a thread that is gone.
         let carried_out = catch_unwind(AssertUnwindSafe(|| self.carry_out(&mut writer, &group)));
         let answers = carried_out.unwrap_or_else(|_| {
@@ -121,15 +126,30 @@ impl Inner {
             group.iter().map(|_| Err(Error::Panicked("commit"))).collect()
         });
         drop(writer);
+        // Answered first, so that they can be back in time for the next group.
+        for (pending, answer) in group.iter().zip(answers) {
+            pending.slot.set(Turn::Done(answer));
+        }
         let mut waiting = lock(&self.queue.0);
+        waiting.last = group.len();
         match waiting.batches.first() {
             Some(next) => next.slot.set(Turn::Lead),
             None => waiting.led = false,
         }
-        drop(waiting);
-        for (pending, answer) in group.iter().zip(answers) {
-            pending.slot.set(Turn::Done(answer));
+    }
+
+    /// The batches that wait. Where the last group was one of several threads, they are on their way back with the next:
+    /// an fsync costs far more than the moment in which they arrive. A lone thread never waits.
+    fn gather(&self) -> Vec<Pending> {
+        for _ in 0..GATHER_YIELDS {
+            let waiting = lock(&self.queue.0);
+            if waiting.batches.len() >= waiting.last {
+                break;
+            }
+            drop(waiting);
+            std::thread::yield_now();
         }
+        std::mem::take(&mut lock(&self.queue.0).batches)
     }
 
     fn carry_out(&self, writer: &mut MutexGuard<'_, Writer>, group: &[Pending]) -> Vec<Result<Commit>> {

@@ -145,7 +145,7 @@ impl Log {
         let chunks = u32::try_from(bytes.len().div_ceil(CHUNK)).map_err(|_| too_large(u64::MAX))?;
         let len = u32::try_from(bytes.len()).map_err(|_| too_large(bytes.len() as u64))?;
         let sum = checksum(&bytes);
-        let mut batch = sled::Batch::default();
+        let mut values = Vec::new();
         for (number, chunk) in (0_u32..).zip(bytes.chunks(CHUNK)) {
             let mut value = Vec::with_capacity(HEAD + chunk.len());
             value.push(FORMAT);
@@ -153,10 +153,18 @@ impl Log {
             value.extend_from_slice(&len.to_le_bytes());
             value.extend_from_slice(&sum.to_le_bytes());
             value.extend_from_slice(chunk);
-            batch.insert(&key(first.seq, number)[..], value);
+            values.push((key(first.seq, number), value));
         }
         let Some(db) = &self.db else { return Err(closed(&self.path)) };
-        guarded(&self.path, || db.apply_batch(batch))
+        guarded(&self.path, || match values.as_mut_slice() {
+            // One value is atomic by itself: a batch would cost a change of threads.
+            [(key, value)] => db.insert(&key[..], std::mem::take(value)).map(drop),
+            _ => {
+                let mut batch = sled::Batch::default();
+                values.into_iter().for_each(|(key, value)| batch.insert(&key[..], value));
+                db.apply_batch(batch)
+            }
+        })
     }
 
     /// Makes everything durable that was added.
