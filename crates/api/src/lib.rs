@@ -2,7 +2,7 @@
 //! in time, at the speed of the disk. It is embedded: a store is a directory, and this crate is all a program links.
 //!
 //! ```
-//! use headcount::{Export, Format, Store, User};
+//! use headcount::{Batch, Export, Format, Identity, Precondition, Store, User};
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let store = Store::temporary()?; // or Store::create(path, &Options::default()), Store::open(path)
@@ -11,23 +11,31 @@
 //!         User::new("_gid_UnXMjySuZJwyz654w==").with_identity("facebook", "622098199"),
 //!     ])?;
 //!
-//!     let snapshot = store.snapshot(); // one point in time; later loads do not change it
+//!     let mut batch = Batch::new(); // all of it or nothing
+//!     batch.require("6625ID", Precondition::Exists).link("6625ID", Identity::new("twitter", "415"));
+//!     let commit = store.commit(batch)?; // on the disk, unless another Durability is asked for
+//!     assert_eq!(commit.changed, 1);
+//!
+//!     let snapshot = store.snapshot(); // one point in time; later commits and loads do not change it
 //!     let user = snapshot.get_user("6625ID")?.ok_or("no such user")?;
-//!     assert_eq!(user.identities.len(), 2);
+//!     assert_eq!(user.identities.len(), 3);
 //!     let owner = snapshot.find_user("facebook", "622098199")?.ok_or("nobody")?;
 //!     assert_eq!(owner.uid, "_gid_UnXMjySuZJwyz654w==");
 //!
 //!     let mut csv = Vec::new(); // or any io::Write; write_file(path) for files
 //!     let summary = Export::new(&snapshot).format(Format::Csv).write_to(&mut csv)?;
-//!     assert_eq!((summary.users, summary.identities), (2, 3));
+//!     assert_eq!((summary.users, summary.identities), (2, 4));
+//!     store.close()?; // so that the next open has nothing to recover
 //!     Ok(())
 //! }
 //! ```
 //!
 //! # Where to go from here
 //!
-//! - [`Store`]: create, open, load, statistics, verification; its docs state what mapped files ask of the caller.
-//! - [`Snapshot`]: lookups by UID and by identity, ranges and prefixes of UIDs.
+//! - [`Store`]: create, open, load, commit, erase, compaction, statistics, verification; its docs state what mapped
+//!   files ask of the caller.
+//! - [`Batch`]: what a commit can do, and [`Precondition`]s; [`Durability`]: when it answers.
+//! - [`Snapshot`]: lookups by UID and by identity, ranges and prefixes of UIDs, changes since a seq, backups.
 //! - [`Export`]: formats, fields, `limit`, `after`, exact lengths, files, writers and chunks.
 //! - [`Source`]: what an export reads. Implement it to export users that live elsewhere.
 //!
@@ -50,8 +58,10 @@ pub use headcount_export::{
 pub use response::{Response, export_users};
 
 pub use headcount_store::{
-    Backend, BulkLoad, Error, Existing, LoadOptions, LoadReport, OnConflict, OnDuplicate, Options, Place, RejectReason,
-    Rejection, RowKind, SegmentStats, Shard, Snapshot, Stats, Store, UserGuard, Users, VerifyReport,
+    Backend, BackupReport, Batch, BulkLoad, Changed, Commit, CompactReport, Compaction, Durability, EraseReport, Error,
+    Existing, LoadOptions, LoadReport, OnConflict, OnDuplicate, Options, Place, Precondition, Recovery, Refusal,
+    RefuseReason, RejectReason, Rejection, RowKind, SegmentStats, Shard, Snapshot, Stats, Store, UserGuard, Users,
+    VerifyReport,
 };
 
 /// The README's examples are compiled and run with the documentation tests.
