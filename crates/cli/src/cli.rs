@@ -8,10 +8,10 @@ use crate::cmd;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  failed: nothing was changed
+  1  failed: nothing was changed (put, apply: the message names what was applied before)
   2  the command line is wrong
   3  done, but records were rejected (import)
-  4  not found (get, find)
+  4  a user or an identity is not there
   5  damage found
   Interrupted by Ctrl-C: 130. Standard output closed by its reader: 141.
 
@@ -19,7 +19,8 @@ Examples:
   headcount quickstart
   headcount import site.hc users.json
   headcount export site.hc -o users.csv
-  headcount get site.hc 6625ID";
+  headcount get site.hc 6625ID
+  headcount link site.hc 6625ID facebook 622098199";
 
 /// Stores users and the identities linked to them, and exports all of them fast, counted and checked
 #[derive(Debug, Parser)]
@@ -62,6 +63,22 @@ pub(crate) enum Command {
     Quickstart(cmd::quickstart::Args),
     /// Load users from files or standard input into a store: all of them or none
     Import(cmd::import::Args),
+    /// Write user objects into a store, each in place of the user with its UID
+    Put(cmd::put::Args),
+    /// Link an identity to a user
+    Link(cmd::link::Args),
+    /// Take an identity from a user
+    Unlink(cmd::unlink::Args),
+    /// Give a user another UID
+    Rename(cmd::rename::Args),
+    /// Set the status of a user
+    Status(cmd::status::Args),
+    /// Delete users
+    Delete(cmd::delete::Args),
+    /// Delete users and remove what the store's files hold of them
+    Erase(cmd::erase::Args),
+    /// Carry out operations from a file or standard input, in batches that are made whole or not at all
+    Apply(cmd::apply::Args),
     /// Write every user of a store as JSON, CSV or NDJSON, from one point in time
     Export(cmd::export::Args),
     /// Print users by their UIDs
@@ -70,8 +87,14 @@ pub(crate) enum Command {
     Find(cmd::find::Args),
     /// Print counts by status and provider, sizes, segments and the sequence number
     Stats(cmd::stats::Args),
+    /// Print what changed since a sequence number: users, and UIDs of deleted ones
+    Changes(cmd::changes::Args),
     /// Check every checksum, order, index entry, sum and count of a store
     Verify(cmd::verify::Args),
+    /// Merge segments, so that reading is faster and less space is used
+    Compact(cmd::compact::Args),
+    /// Copy a store as of one point in time; the copy is a store
+    Backup(cmd::backup::Args),
     /// Write synthetic users, the same for the same seed
     Generate(cmd::generate::Args),
     /// Print the completion script of a shell
@@ -88,6 +111,17 @@ mod tests {
     #[test]
     fn the_definitions_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_is_not_wrapped_anew() {
+        let command = Cli::command();
+        for sub in command.get_subcommands() {
+            let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in help.lines() {
+                assert!(line.chars().count() <= 100, "{}: {line}", sub.get_name());
+            }
+        }
     }
 
     #[test]

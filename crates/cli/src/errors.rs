@@ -23,10 +23,31 @@ impl From<Error> for Failure {
                 (Kind::Failed, Some("wait for the other process to end, then try again".to_owned()))
             }
             Error::Io { source, .. } => (Kind::Failed, io_hint(source)),
-            _ => (Kind::Failed, None),
+            error => (Kind::Failed, write_hint(error).map(str::to_owned)),
         };
         Self { kind, error: Box::new(error), hint }
     }
+}
+
+/// What to do about failures of writing, and of asking for changes.
+fn write_hint(error: &Error) -> Option<&'static str> {
+    let hint = match error {
+        Error::Poisoned { .. } => {
+            "nothing is written after such a failure; look at the disk and run the command again: all that was \
+             acknowledged is recovered then"
+        }
+        Error::Pinned { .. } => "the users are deleted; the next command that writes removes what is left of them",
+        Error::NoSpace { .. } => NO_SPACE,
+        Error::TooOld { .. } => {
+            "take a whole `headcount export`, and go on with --since and the seq that its --json summary names"
+        }
+        Error::FutureSeq { .. } => {
+            "is it of another store, or of this one before it was restored from a backup? Take a whole \
+             `headcount export` then, and go on with --since and the seq that its --json summary names"
+        }
+        _ => return None,
+    };
+    Some(hint)
 }
 
 impl From<ExportError> for Failure {
@@ -58,8 +79,11 @@ impl From<ImportError> for Failure {
     }
 }
 
-const DAMAGE: &str =
+/// What to do about damage.
+pub(crate) const DAMAGE: &str =
     "`headcount verify STORE` lists all damage; restore the store from a backup, or import its users again";
+
+const NO_SPACE: &str = "make room on that file system and run the command again: nothing is left half done";
 
 /// What to do about a record that cannot be loaded.
 fn input_hint(error: &ImportError) -> Option<String> {
@@ -78,9 +102,7 @@ fn input_hint(error: &ImportError) -> Option<String> {
 
 fn io_hint(error: &io::Error) -> Option<String> {
     let hint = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "make room on that file system and run the command again: nothing is left half done"
-        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => NO_SPACE,
         io::ErrorKind::PermissionDenied => "look at the owner and the permissions of that path",
         io::ErrorKind::ReadOnlyFilesystem => "choose a path on a file system that can be written",
         _ => return None,

@@ -3,10 +3,13 @@
 //! Data goes to standard output, messages to standard error. A command returns an outcome or a failure, and [`main`]
 //! turns either into an exit code.
 
+mod batches;
+mod change;
 mod cli;
 mod cmd;
 mod errors;
 mod failure;
+mod input;
 mod interrupt;
 mod output;
 mod progress;
@@ -40,6 +43,17 @@ fn run(command: &Command, ui: &Ui) -> Result<Outcome, Failure> {
     match command {
         Command::Quickstart(args) => cmd::quickstart::run(args, ui),
         Command::Import(args) => cmd::import::run(args, ui),
+        Command::Put(args) => cmd::put::run(args, ui),
+        Command::Link(args) => cmd::link::run(args, ui),
+        Command::Unlink(args) => cmd::unlink::run(args, ui),
+        Command::Rename(args) => cmd::rename::run(args, ui),
+        Command::Status(args) => cmd::status::run(args, ui),
+        Command::Delete(args) => cmd::delete::run(args, ui),
+        Command::Erase(args) => cmd::erase::run(args, ui),
+        Command::Apply(args) => cmd::apply::run(args, ui),
+        Command::Changes(args) => cmd::changes::run(args),
+        Command::Compact(args) => cmd::compact::run(args, ui),
+        Command::Backup(args) => cmd::backup::run(args, ui),
         Command::Export(args) => cmd::export::run(args, ui),
         Command::Get(args) => cmd::get::run(args, ui),
         Command::Find(args) => cmd::find::run(args, ui),

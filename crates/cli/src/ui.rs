@@ -48,6 +48,18 @@ impl Ui {
         }
     }
 
+    /// What a command did: as one line of JSON on standard output, or else as a message.
+    ///
+    /// # Errors
+    /// Those of writing, a broken pipe among them.
+    pub(crate) fn report(&self, json: bool, report: &impl serde::Serialize, text: &str) -> Result<(), Failure> {
+        if json {
+            return print_json(report);
+        }
+        self.note(text);
+        Ok(())
+    }
+
     /// Something that should not be overlooked, but is no failure.
     pub(crate) fn warning(&self, text: &str) {
         if !self.quiet {

@@ -11,8 +11,11 @@ use std::time::{Duration, Instant};
 use common::Scratch;
 use signal_hook::consts::{SIGINT, SIGPIPE};
 
-const COMMANDS: [&str; 10] =
-    ["quickstart", "import", "export", "get", "find", "stats", "verify", "generate", "completions", "man"];
+#[rustfmt::skip]
+const COMMANDS: [&str; 21] = [
+    "quickstart", "import", "put", "link", "unlink", "rename", "status", "delete", "erase", "apply", "export", "get",
+    "find", "stats", "changes", "verify", "compact", "backup", "generate", "completions", "man",
+];
 
 #[test]
 fn every_command_has_help_with_examples() {
@@ -45,6 +48,17 @@ fn a_wrong_command_line_is_2() {
         &["import", "s", "f", "--threads", "0"],
         &["import", "s", "f", "--rejects", "r"],
         &["stats", "s", "--progress", "perhaps"],
+        &["put"],
+        &["link", "s", "a", "site"],
+        &["status", "s", "a", "gone"],
+        &["delete", "s"],
+        &["erase", "s", "a", "--wait", "soon"],
+        &["apply", "s", "f", "--batch", "0"],
+        &["apply", "s", "f", "--batch", "50001"],
+        &["apply", "s", "f", "--acks", "--json"],
+        &["changes", "s"],
+        &["changes", "s", "--since", "now"],
+        &["backup", "s"],
     ] {
         let run = scratch.run(args).exits(2);
         assert_eq!(run.out, "", "{args:?}");
@@ -128,6 +142,8 @@ fn a_closed_standard_output_ends_quietly_by_sigpipe() {
         &["export", "s"],
         &["export", "s", "--format", "csv"],
         &["export", "s", "--format", "ndjson", "--threads", "1"],
+        &["changes", "s", "--since", "0"],
+        &["changes", "s", "--since", "0", "--format", "csv"],
         &get,
     ] {
         let mut child = scratch.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -71,6 +71,17 @@ fn a_missing_store_is_named_and_not_created() {
         &["find", "s", "site", "1"],
         &["stats", "s"],
         &["verify", "s"],
+        &["changes", "s", "--since", "0"],
+        &["backup", "s", "copy"],
+        &["put", "s", "-"],
+        &["apply", "s", "-"],
+        &["link", "s", "a", "site", "1"],
+        &["unlink", "s", "a", "site", "1"],
+        &["rename", "s", "a", "b"],
+        &["status", "s", "a", "pending"],
+        &["delete", "s", "a"],
+        &["erase", "s", "a"],
+        &["compact", "s"],
     ] {
         scratch.run(args).exits(1).says(&["error: no store at s", "hint: `headcount import s FILE`"]);
         assert!(scratch.names().is_empty(), "{args:?}");
@@ -81,9 +92,14 @@ fn a_missing_store_is_named_and_not_created() {
 fn reading_needs_no_permission_to_write_and_changes_nothing() {
     let scratch = small();
     let before = content(&scratch.path("s"));
-    for args in
-        [&["export", "s"][..], &["get", "s", "a"], &["find", "s", "site", "1"], &["stats", "s"], &["verify", "s"]]
-    {
+    for args in [
+        &["export", "s"][..],
+        &["get", "s", "a"],
+        &["find", "s", "site", "1"],
+        &["stats", "s"],
+        &["verify", "s"],
+        &["changes", "s", "--since", "0"],
+    ] {
         scratch.run(args).exits(0);
     }
     assert_eq!(content(&scratch.path("s")), before);

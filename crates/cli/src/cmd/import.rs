@@ -11,10 +11,12 @@ use headcount::{Error, Existing, LoadOptions, OnConflict, OnDuplicate, Options, 
 use headcount_import::{Format, Import, ImportError, Input, Report};
 
 use crate::failure::{Failure, Kind, Outcome};
-use crate::interrupt::{CancellableStdin, cancel_on_signals};
+use crate::input::{self, STDIN};
+use crate::interrupt::cancel_on_signals;
 use crate::output::{SharedTarget, Target};
 use crate::progress::{Rate, watch};
 use crate::size::{human_count, parse_size};
+use crate::store;
 use crate::ui::{self, Ui};
 
 const EXAMPLES: &str = "\
@@ -110,7 +112,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     let rejects = args.rejects.as_deref().map(|path| Target::open(Some(path)).map(SharedTarget::new)).transpose()?;
     cancel_on_signals(&progress)?;
 
-    let destination = Destination::open(args)?;
+    let destination = Destination::open(args, ui)?;
     let mut import = Import::new(&destination.store)
         .format(args.format.into())
         .options(options(args))
@@ -141,14 +143,14 @@ fn refuse_swapped(args: &Args) -> Result<(), Failure> {
     if !args.store.is_file() {
         return Ok(());
     }
-    let store = args.files.iter().find(|file| !file.is_file() && *file != Path::new("-"));
+    let store = args.files.iter().find(|file| !file.is_file() && *file != Path::new(STDIN));
     let store = store.cloned().unwrap_or_else(|| "STORE".into());
     Err(Failure::usage(format!("{} is a file, and the first argument is the store", args.store.display()))
         .hint(format!("are the arguments swapped? headcount import {} {}", store.display(), args.store.display())))
 }
 
 fn inputs(args: &Args, progress: &Arc<Progress>) -> Result<Vec<Input>, Failure> {
-    let stdin = Path::new("-");
+    let stdin = Path::new(STDIN);
     let mut files: Vec<&Path> = args.files.iter().map(PathBuf::as_path).collect();
     if files.is_empty() {
         if io::stdin().is_terminal() {
@@ -160,14 +162,13 @@ fn inputs(args: &Args, progress: &Arc<Progress>) -> Result<Vec<Input>, Failure> 
     if files.iter().filter(|file| **file == stdin).count() > 1 {
         return Err(Failure::usage("standard input (-) can be read once only"));
     }
-    let input = |file: &Path| {
+    let open = |file: &Path| {
         if file != stdin {
             return Ok(Input::path(file));
         }
-        let reader = CancellableStdin::new(progress).map_err(Failure::failed)?;
-        Ok(Input::reader("standard input", Box::new(reader)))
+        input::stdin(progress)
     };
-    files.into_iter().map(input).collect()
+    files.into_iter().map(open).collect()
 }
 
 fn options(args: &Args) -> LoadOptions {
@@ -219,9 +220,9 @@ enum Made {
 }
 
 impl Destination {
-    fn open(args: &Args) -> Result<Self, Failure> {
+    fn open(args: &Args, ui: &Ui) -> Result<Self, Failure> {
         let path = &args.store;
-        let made = match Store::open(path, &Options::default()) {
+        let made = match store::open_to_write(path, ui) {
             Ok(store) => return Ok(Self { store, made: None }),
             Err(Error::NotFound { .. }) => Made::Directory,
             Err(Error::NotAStore { .. }) if is_empty_dir(path) => Made::Content(fs::metadata(path)?.permissions()),

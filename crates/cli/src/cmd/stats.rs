@@ -36,6 +36,14 @@ struct Report {
     providers: Vec<Provider>,
     bytes: u64,
     segments: Vec<Segment>,
+    /// Users changed by commits that are not in a segment yet: of a store that was not closed.
+    delta_changes: u64,
+    delta_bytes: u64,
+    /// Bytes of files that only snapshots hold, and the seq of the oldest one.
+    pinned_bytes: u64,
+    oldest_snapshot: Option<u64>,
+    /// Least seq to ask for changes since.
+    changes_floor: u64,
     seq: u64,
     /// When that seq was committed.
     time: String,
@@ -56,6 +64,8 @@ struct Provider {
 struct Segment {
     name: String,
     rows: u64,
+    /// Deletions that it remembers.
+    tombstones: u64,
     blocks: u64,
     bytes: u64,
     block_bytes: u64,
@@ -69,8 +79,8 @@ struct Segment {
 /// # Errors
 /// When the store cannot be read or standard output not be written.
 pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
-    let snapshot = store::open(&args.store)?.snapshot();
-    let report = Report::new(snapshot.stats(), snapshot.providers()?);
+    let store = store::open(&args.store)?;
+    let report = Report::new(store.stats(), store.snapshot().providers()?);
     if args.json {
         ui::print_json(&report)?;
     } else {
@@ -91,6 +101,7 @@ impl Report {
         let segment = |segment: SegmentStats| Segment {
             name: segment.name,
             rows: segment.users,
+            tombstones: segment.tombstones,
             blocks: segment.blocks,
             bytes: segment.bytes,
             block_bytes: segment.block_bytes,
@@ -107,6 +118,11 @@ impl Report {
             providers: providers.into_iter().map(provider).collect(),
             bytes,
             segments: segments.into_iter().map(segment).collect(),
+            delta_changes: stats.delta_changes,
+            delta_bytes: stats.delta_bytes,
+            pinned_bytes: stats.pinned_bytes,
+            oldest_snapshot: stats.oldest_snapshot,
+            changes_floor: stats.changes_floor,
             seq: origin.seq,
             time: iso8601(origin.time_ms),
             store_id: format!("{:032x}", origin.store_id),
@@ -138,10 +154,22 @@ impl Report {
         line("size", &human_bytes(self.bytes), &self.bytes_a_user());
         line("segments", &human_count(self.segments.len() as u64), "");
         for segment in &self.segments {
-            let note = format!("{} rows, blocks {}", human_count(segment.rows), human_bytes(segment.block_bytes));
+            let deletions = match segment.tombstones {
+                0 => String::new(),
+                n => format!(", {} deletions", human_count(n)),
+            };
+            let (rows, blocks) = (human_count(segment.rows), human_bytes(segment.block_bytes));
+            let note = format!("{rows} rows{deletions}, blocks {blocks}");
             line(&format!("  of seq {}", segment.seq), &human_bytes(segment.bytes), &note);
         }
+        if self.delta_changes > 0 {
+            line("not in a segment yet", &human_count(self.delta_changes), &human_bytes(self.delta_bytes));
+        }
+        if let Some(oldest) = self.oldest_snapshot {
+            line("held by snapshots", &human_bytes(self.pinned_bytes), &format!("the oldest at seq {oldest}"));
+        }
         line("seq", &human_count(self.seq), &self.time);
+        line("changes known since", &human_count(self.changes_floor), "");
         line("store id", "", &self.store_id);
         text
     }

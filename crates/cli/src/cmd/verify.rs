@@ -13,7 +13,8 @@ use crate::size::{human_bytes, human_count};
 use crate::ui::{self, Ui};
 
 const EXAMPLES: &str = "\
-Prints each damage with file, offset and the range of UIDs it touches. Exit code 5 when there is any.
+Prints each damage with file, offset and the range of UIDs it touches. Exit code 5 when there is
+any.
 
 Examples:
   headcount verify site.hc

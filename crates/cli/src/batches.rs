@@ -1,0 +1,211 @@
+//! Lines in, commits out: what `put` and `apply` have in common.
+
+use std::error::Error as StdError;
+
+use headcount::{Batch, Error, Progress, Refusal, RefuseReason, Store};
+use headcount_import::{ImportError, Line, Lines, Position, Unit};
+
+use crate::failure::{Failure, Kind};
+
+/// Most operations of one batch, as the store has it.
+pub(crate) const OPERATIONS_MAX: usize = 50_000;
+/// Lines of this many bytes fit one batch, however they are escaped: the text that they stand for is not longer.
+const BYTES_MAX: usize = 8 << 20;
+
+/// Where one batch ends and the next begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Cut {
+    /// After so many operations.
+    Operations(usize),
+    /// As late as possible.
+    Full,
+}
+
+/// What was committed so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Applied {
+    /// Number of the last line that was applied.
+    pub(crate) lines: u64,
+    /// Operations applied.
+    pub(crate) operations: u64,
+    /// Users written or deleted, counted in each batch.
+    pub(crate) changed: u64,
+    /// Batches committed.
+    pub(crate) batches: u64,
+    /// The seq that the store stands at.
+    pub(crate) seq: u64,
+}
+
+impl Applied {
+    /// For messages; `settled`: that nothing else was applied is certain.
+    fn note(&self, settled: bool) -> String {
+        match (self.lines, settled) {
+            (0, true) => "nothing was applied".to_owned(),
+            (0, false) => "no line was acknowledged".to_owned(),
+            (lines, _) => {
+                let which = if lines == 1 { "line 1 was".to_owned() } else { format!("lines 1 to {lines} were") };
+                let rest = if settled { "nothing after that was" } else { "what follows was not acknowledged" };
+                format!("{which} applied, up to seq {}; {rest}", self.seq)
+            }
+        }
+    }
+}
+
+/// A failure, and what was applied before it.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+struct Stopped {
+    text: String,
+    source: Box<dyn StdError + Send + Sync>,
+}
+
+/// The line of an operation.
+struct Place {
+    number: u64,
+    offset: u64,
+    /// What a rename asks for: the refusal does not name it.
+    new_uid: Option<String>,
+}
+
+/// Commits the operations of lines in batches.
+pub(crate) struct Batches<'a> {
+    store: &'a Store,
+    progress: &'a Progress,
+    cut: Cut,
+    batch: Batch,
+    /// One for each operation of the batch.
+    places: Vec<Place>,
+    /// Bytes of its lines.
+    bytes: usize,
+    applied: Applied,
+}
+
+impl<'a> Batches<'a> {
+    /// Commits to `store`; `progress` counts changed users and can cancel between batches.
+    pub(crate) fn new(store: &'a Store, progress: &'a Progress, cut: Cut) -> Self {
+        let applied = Applied { seq: store.snapshot().seq(), ..Applied::default() };
+        Self { store, progress, cut, batch: Batch::new(), places: Vec::new(), bytes: 0, applied }
+    }
+
+    /// Reads all `lines`. `read` adds the operation of a line to a batch, and gives the UID that it renames to;
+    /// `committed` is called after each batch.
+    ///
+    /// # Errors
+    /// The first failure, with what was applied before it.
+    pub(crate) fn run(
+        mut self,
+        lines: &mut Lines,
+        mut read: impl FnMut(&mut Line<'_>, &mut Batch) -> Result<Option<String>, ImportError>,
+        mut committed: impl FnMut(&Applied) -> Result<(), Failure>,
+    ) -> Result<Applied, Failure> {
+        let name = lines.name().to_owned();
+        loop {
+            let mut line = match lines.next_line() {
+                Ok(Some(line)) => line,
+                Ok(None) => break,
+                Err(error) => return Err(self.unread(error)),
+            };
+            if self.is_full_before(line.len()) {
+                self.commit(&name, &mut committed)?;
+            }
+            let at = line.position();
+            let new_uid = read(&mut line, &mut self.batch).map_err(|error| self.unread(error))?;
+            self.bytes += line.len();
+            self.places.push(Place { number: at.number, offset: at.offset, new_uid });
+            if matches!(self.cut, Cut::Operations(most) if self.batch.len() >= most) {
+                self.commit(&name, &mut committed)?;
+            }
+        }
+        if !self.batch.is_empty() {
+            self.commit(&name, &mut committed)?;
+        }
+        Ok(self.applied)
+    }
+
+    /// Whether a line of `len` bytes belongs to the next batch.
+    fn is_full_before(&self, len: usize) -> bool {
+        let full = self.batch.len() >= OPERATIONS_MAX || self.bytes + len > BYTES_MAX;
+        matches!(self.cut, Cut::Full) && full && !self.batch.is_empty()
+    }
+
+    fn commit(
+        &mut self,
+        name: &str,
+        committed: &mut impl FnMut(&Applied) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if self.progress.is_cancelled() {
+            return Err(self.unread(ImportError::Cancelled));
+        }
+        let operations = self.batch.len() as u64;
+        let commit = match self.store.commit(std::mem::take(&mut self.batch)) {
+            Ok(commit) => commit,
+            Err(Error::Refused(refusal)) => return Err(self.refused(name, &refusal)),
+            Err(error) => return Err(self.uncommitted(error)),
+        };
+        self.applied.lines = self.places.last().map_or(self.applied.lines, |place| place.number);
+        self.applied.operations += operations;
+        self.applied.changed += commit.changed;
+        self.applied.batches += 1;
+        self.applied.seq = commit.seq;
+        self.places.clear();
+        self.bytes = 0;
+        self.progress.add_users(commit.changed);
+        committed(&self.applied)
+    }
+
+    /// An input that cannot be read, or a line that is no operation.
+    fn unread(&self, error: ImportError) -> Failure {
+        if self.progress.is_cancelled() {
+            return self.stopped(Failure::new(Kind::Cancelled, "cancelled"), true);
+        }
+        let hint = match &error {
+            ImportError::Record { at, .. } => Some(self.go_on(at.number)),
+            _ => None,
+        };
+        // Its own hints are those of an import, which changes all or nothing.
+        let failure = Failure { hint, ..Failure::from(error) };
+        self.stopped(failure, true)
+    }
+
+    fn refused(&self, name: &str, refusal: &Refusal) -> Failure {
+        let place = self.places.get(refusal.operation);
+        let what = refusal_text(refusal, place.and_then(|place| place.new_uid.as_deref()));
+        let Some(place) = place else { return self.stopped(Failure::failed(what), true) };
+        let at = Position { file: name.to_owned(), unit: Unit::Line, number: place.number, offset: place.offset };
+        self.stopped(Failure::failed(format!("{at}: {what}")).hint(self.go_on(place.number)), true)
+    }
+
+    fn uncommitted(&self, error: Error) -> Failure {
+        let settled = matches!(error, Error::TooLarge { .. } | Error::Limit(_) | Error::Cancelled);
+        let (first, last) = (self.places.first(), self.places.last());
+        let mut failure = Failure::from(error);
+        if settled && let (Some(first), Some(last)) = (first, last) {
+            failure =
+                Failure { error: format!("lines {} to {}: {failure}", first.number, last.number).into(), ..failure };
+        }
+        self.stopped(failure, settled)
+    }
+
+    fn stopped(&self, failure: Failure, settled: bool) -> Failure {
+        let text = format!("{failure}; {}", self.applied.note(settled));
+        Failure { error: Box::new(Stopped { text, source: failure.error }), ..failure }
+    }
+
+    /// What to do about a line that cannot be applied.
+    fn go_on(&self, bad: u64) -> String {
+        match self.applied.lines {
+            0 => format!("mend line {bad} and run the command again"),
+            lines => format!("mend line {bad} and run the command with the lines from {} on", lines + 1),
+        }
+    }
+}
+
+/// What is wrong with an operation; `new_uid`: what a rename asked for.
+pub(crate) fn refusal_text(refusal: &Refusal, new_uid: Option<&str>) -> String {
+    match (&refusal.reason, new_uid) {
+        (RefuseReason::UidTaken, Some(new_uid)) => {
+            format!("user {:?} cannot be renamed: there is a user {new_uid:?} already", refusal.uid)
+        }
+        (reason, _) => format!("user {:?}: {reason}", refusal.uid),
+    }
+}
