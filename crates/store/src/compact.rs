@@ -49,6 +49,9 @@ const FANOUT: usize = 4;
 /// Segments up to this size are in tier 0.
 const SMALLEST: u64 = 1 << 20;
 
+/// Most bytes that are brought together while a store is being closed: what takes no time that anyone notices.
+const TIDY_MAX: u64 = 16 << 20;
+
 /// Whether a tiered compaction would find something to do.
 pub(crate) fn is_due(version: &Version) -> bool {
     pick(&sizes(version)).is_some()
@@ -111,6 +114,21 @@ impl Inner {
             bytes_before: sizes(&before).iter().sum(),
             bytes_after: sizes(&after).iter().sum(),
         })
+    }
+
+    /// Brings small segments together. Each process that commits and is soon over leaves one, and its thread never gets
+    /// to compacting them.
+    pub(crate) fn tidy(&self) -> Result<()> {
+        let _one = lock(&self.structure);
+        loop {
+            let version = self.version.load_full();
+            let sizes = sizes(&version);
+            let Some(run) = pick(&sizes) else { return Ok(()) };
+            if sizes.get(run.clone()).unwrap_or_default().iter().sum::<u64>() > TIDY_MAX {
+                return Ok(());
+            }
+            self.compact_run(&version, run, &Progress::default())?;
+        }
     }
 
     /// Deletions before this time are forgotten when nothing lies behind them.

@@ -259,8 +259,9 @@ impl Store {
         Stats { pinned_bytes, oldest_snapshot, waits, ..self.snapshot().stats() }
     }
 
-    /// Writes the delta out, so that the next open has nothing to recover, and lets go of the store. Snapshots of it stay
-    /// readable. A store that is dropped instead loses nothing that was acknowledged as durable.
+    /// Writes the delta out, so that the next open has nothing to recover, brings small segments together, and lets go
+    /// of the store. Snapshots of it stay readable. A store that is dropped instead loses nothing that was acknowledged
+    /// as durable.
     ///
     /// # Errors
     /// [`Error::Io`] when something could not be written: what was acknowledged is recovered by the next open.
@@ -268,6 +269,11 @@ impl Store {
     pub fn close(mut self) -> Result<()> {
         self.threads = None;
         let written = if self.inner.read_only { Ok(()) } else { self.settle() };
+        let stays = !self.inner.read_only && self.temporary.is_none();
+        if written.is_ok() && stays && self.inner.options.maintenance {
+            // All is on disk; should this fail, there are only more segments than there could be.
+            let _ = self.inner.tidy();
+        }
         self.lock = None;
         let removed = match self.temporary.take() {
             Some(dir) => dir.close().map_err(|e| Error::io("remove", &self.inner.dir, e)),
