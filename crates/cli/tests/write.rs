@@ -465,6 +465,17 @@ fn compact_merges_segments_and_changes_nothing_else() {
 }
 
 #[test]
+fn many_short_commands_do_not_pile_up_segments() {
+    let scratch = small();
+    for i in 0..40 {
+        scratch.run(&["link", "s", "c", "p", &i.to_string()]).exits(0);
+    }
+    let segments = scratch.run(&["stats", "s", "--json"]).exits(0).json()["segments"].as_array().unwrap().len();
+    assert!(segments <= 4, "{segments} segments");
+    scratch.run(&["verify", "s"]).exits(0);
+}
+
+#[test]
 fn a_backup_is_a_store_of_its_own() {
     let scratch = small();
     scratch.run(&["delete", "s", "c"]).exits(0);
