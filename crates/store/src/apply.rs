@@ -202,7 +202,11 @@ impl Work<'_> {
             Precondition::Exists => (!there).then_some(RefuseReason::NoSuchUser),
             Precondition::Absent => there.then_some(RefuseReason::UidTaken),
             Precondition::UnchangedSince(since) => {
-                let found = self.version.last_change(uid.as_bytes())?;
+                let found = match self.version.last_change(uid.as_bytes())? {
+                    // Whether there was a deletion is not known: it may have been forgotten, with those up to the floor.
+                    0 if since < self.version.changes_floor => self.version.changes_floor,
+                    found => found,
+                };
                 (found > since).then_some(RefuseReason::Changed { since, found })
             }
         };

@@ -80,7 +80,8 @@ pub enum Precondition {
     Exists,
     /// The user is not there.
     Absent,
-    /// Neither the user nor its absence changed after this seq.
+    /// Neither the user nor its absence changed after this seq. Of a user that is not there, this is known only from
+    /// [`Stats::changes_floor`](crate::Stats::changes_floor) on: before it, the batch is refused.
     UnchangedSince(u64),
 }
 
