@@ -34,7 +34,7 @@ pub use dictionary::{Dictionary, DictionaryBuilder};
 pub use error::{Damage, Error, Fault, LimitError};
 pub use header::{BlockId, HEADER_LEN, LAYOUT_VERSION, PADDING, ROWS_PER_GROUP};
 pub use progress::{Cancelled, Progress};
-pub use read::{Block, Rows};
+pub use read::{Block, Mark, Rows};
 pub use row::{RowBuf, RowIdentities, RowRef};
 pub use source::{Measured, Origin, Part, Scan, Select, Source, UidRange, Visitor};
 pub use span::{Clean, Piece, Pieces, Span, SpanRows};

@@ -181,6 +181,12 @@ impl<'a> Block<'a> {
         Ok(Rows { block: *self, ordinal, pos, exception: self.exceptions_before(ordinal) })
     }
 
+    /// Rows from a mark on that a cursor over the same bytes left.
+    #[must_use]
+    pub const fn rows_at(&self, mark: Mark) -> Rows<'a> {
+        Rows { block: *self, ordinal: mark.ordinal, pos: mark.pos, exception: mark.exception }
+    }
+
     /// Rows from `ordinal` on.
     ///
     /// # Errors
@@ -282,6 +288,22 @@ impl<'a> Block<'a> {
     }
 }
 
+/// Where a cursor over rows stands: good for the same bytes only, and checked like any other bytes when it is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mark {
+    pub(crate) ordinal: usize,
+    pub(crate) pos: Pos,
+    pub(crate) exception: usize,
+}
+
+impl Mark {
+    /// Number of the row that comes next.
+    #[must_use]
+    pub const fn ordinal(&self) -> usize {
+        self.ordinal
+    }
+}
+
 /// Cursor over the rows of a block, in order.
 #[derive(Debug, Clone)]
 pub struct Rows<'a> {
@@ -300,6 +322,25 @@ impl<'a> Rows<'a> {
 
     pub(crate) const fn pos(&self) -> Pos {
         self.pos
+    }
+
+    /// Where the cursor stands.
+    #[must_use]
+    pub const fn mark(&self) -> Mark {
+        Mark { ordinal: self.ordinal, pos: self.pos, exception: self.exception }
+    }
+
+    pub(crate) const fn go(&mut self, mark: Mark) {
+        (self.ordinal, self.pos, self.exception) = (mark.ordinal, mark.pos, mark.exception);
+    }
+
+    pub(crate) const fn block(&self) -> &Block<'a> {
+        &self.block
+    }
+
+    /// Whether no row of the group that the cursor stands in needs a look at the exceptions.
+    pub(crate) fn in_plain_group(&self) -> bool {
+        !self.block.group_has_exceptions(self.ordinal / ROWS_PER_GROUP)
     }
 
     fn compact(&mut self) -> Result<UserRef<'a>, Fault> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::dictionary::Dictionary;
 use crate::error::{Error, Fault};
 use crate::header::ENTRY_LEN;
-use crate::read::{Block, Pos, Rows};
+use crate::read::{Block, Mark, Pos, Rows};
 use crate::row::RowRef;
 use crate::sums::Totals;
 use crate::view::UserRef;
@@ -18,6 +18,8 @@ pub struct Span<'a> {
     rows: Range<usize>,
     file: &'a Path,
     offset: u64,
+    /// Where the rows begin and end, where that is known.
+    ends: Option<(Mark, Mark)>,
 }
 
 /// Compact rows without an exception between them.
@@ -53,7 +55,21 @@ impl<'a> Span<'a> {
     #[must_use]
     pub fn new(block: Block<'a>, rows: Range<usize>, file: &'a Path, offset: u64) -> Self {
         let end = rows.end.min(block.users());
-        Self { rows: rows.start.min(end)..end, block, file, offset }
+        Self { rows: rows.start.min(end)..end, block, file, offset, ends: None }
+    }
+
+    /// The rows from one cursor to another that went forward from there in the same block, as [`new`](Self::new): saves
+    /// looking for both ends.
+    #[must_use]
+    pub fn between(block: Block<'a>, from: Mark, to: Mark, file: &'a Path, offset: u64) -> Self {
+        Self { ends: Some((from, to)), ..Self::new(block, from.ordinal..to.ordinal, file, offset) }
+    }
+
+    fn start(&self) -> Result<Rows<'a>, Error> {
+        match self.ends {
+            Some((from, _)) => Ok(self.block.rows_at(from)),
+            None => self.block.rows_from(self.rows.start).map_err(|f| self.damage(f)),
+        }
     }
 
     /// Users in the span.
@@ -97,15 +113,12 @@ impl<'a> Span<'a> {
     /// # Errors
     /// Damage found on the way to the first row.
     pub fn pieces(&self) -> Result<Pieces<'a>, Error> {
-        let from = self.block.rows_from(self.rows.start).map_err(|f| self.damage(f))?;
-        let to = self.block.rows_from(self.rows.end).map_err(|f| self.damage(f))?;
-        Ok(Pieces {
-            exception: self.block.exceptions_before(self.rows.start),
-            span: self.clone(),
-            next: self.rows.start,
-            pos: from.pos(),
-            end: to.pos(),
-        })
+        let from = self.start()?.mark();
+        let end = match self.ends {
+            Some((_, to)) => to.pos,
+            None => self.block.rows_from(self.rows.end).map_err(|f| self.damage(f))?.pos(),
+        };
+        Ok(Pieces { exception: from.exception, span: self.clone(), next: self.rows.start, pos: from.pos, end })
     }
 
     /// The users of the span, one by one.
@@ -113,7 +126,7 @@ impl<'a> Span<'a> {
     /// # Errors
     /// Damage found on the way to the first row.
     pub fn rows(&self) -> Result<SpanRows<'a>, Error> {
-        let rows = self.block.rows_from(self.rows.start).map_err(|f| self.damage(f))?;
+        let rows = self.start()?;
         Ok(SpanRows { span: self.clone(), rows })
     }
 }

@@ -1,11 +1,11 @@
 //! What changed since a seq: users in their newest form, and UIDs that were deleted.
 
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 
-use headcount_block::{Block, Error as BlockError, Fault, RowRef, Span, UidRange, UserRef};
+use headcount_block::{Error as BlockError, Fault, RowRef, Span, UidRange, UserRef};
 
 use crate::error::{Error, Result};
-use crate::layer::Change;
+use crate::layer::Stamp;
 use crate::merge::{Receiver, walk};
 use crate::segment::Segment;
 use crate::snapshot::Snapshot;
@@ -74,20 +74,21 @@ impl Since<'_> {
 }
 
 impl Receiver for Since<'_> {
-    fn rows(&mut self, segment: &Segment, block: Block<'_>, rows: Range<usize>, at: u64) -> Result<(), BlockError> {
+    fn rows(&mut self, segment: &Segment, span: &Span<'_>, at: u64) -> Result<(), BlockError> {
+        let block = span.block();
         let base = segment.footer().base_seq;
         if base.saturating_add(block.seq_range().1) <= self.since {
             return Ok(());
         }
-        for (ordinal, user) in (rows.start..).zip(Span::new(block, rows, segment.path(), at).rows()?) {
-            let seq = segment.seq_at(&block, at, ordinal)?;
+        for (ordinal, user) in (span.ordinals().start..).zip(span.rows()?) {
+            let seq = segment.seq_at(block, at, ordinal)?;
             self.show(seq, Changed::User { user: user?, seq })?;
         }
         Ok(())
     }
 
-    fn row(&mut self, row: RowRef<'_>, change: &Change) -> Result<(), BlockError> {
-        self.show(change.seq, Changed::User { user: row.into(), seq: change.seq })
+    fn row(&mut self, row: RowRef<'_>, stamp: Stamp) -> Result<(), BlockError> {
+        self.show(stamp.seq, Changed::User { user: row.into(), seq: stamp.seq })
     }
 
     fn tombstone(&mut self, uid: &[u8], seq: u64, _: u64) -> Result<(), BlockError> {

@@ -1,8 +1,12 @@
 //! A delta in memory: the changes of one generation as persistent maps, cloned in O(1).
 //!
-//! Two maps: UID to row or tombstone, and identity to the users whose row in this delta carries it or once did. Whoever
-//! follows the second one compares the full bytes with the user's newest row: entries are never taken back.
+//! Two maps: the newest change of each user, in UID order, and identity to the users whose row in this delta carries it or
+//! once did. Whoever follows the second one compares the full bytes with the user's newest row: entries are never taken
+//! back.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::hint::black_box;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -11,36 +15,90 @@ use imbl::OrdMap;
 
 use crate::segment::hash_index::{hash_identity, hash_uid};
 
-/// The newest change of one user in a delta.
-#[derive(Debug, Clone)]
-pub(crate) struct Change {
-    /// The commit that made it.
-    pub(crate) seq: u64,
-    /// When that was, in milliseconds since 1970-01-01 UTC.
-    pub(crate) time_ms: u64,
-    /// The user, or `None` for one that was deleted.
-    row: Option<Arc<[u8]>>,
-}
+/// Bytes of a UID's length.
+const LEN: usize = 2;
 
-impl Change {
+/// A user as a delta holds it: UID and row in one piece of memory, for whoever compares the UID mostly wants the row.
+/// It is ordered by UID.
+#[derive(Debug, Clone)]
+pub(crate) struct Record(Arc<[u8]>);
+
+impl Record {
+    fn new(uid: &[u8], row: Option<&[u8]>) -> Self {
+        let len = u16::try_from(uid.len()).unwrap_or(u16::MAX).to_le_bytes();
+        Self([&len, uid, row.unwrap_or_default()].concat().into())
+    }
+
+    fn split(&self) -> (&[u8], &[u8]) {
+        let (len, rest) = self.0.split_first_chunk::<LEN>().unwrap_or((&[0; LEN], &[]));
+        rest.split_at_checked(usize::from(u16::from_le_bytes(*len))).unwrap_or_default()
+    }
+
+    pub(crate) fn uid(&self) -> &[u8] {
+        self.split().0
+    }
+
     /// The user as a self-contained row; `None` when it was deleted.
     pub(crate) fn row(&self) -> Option<RowRef<'_>> {
         // The bytes were encoded or checked by this process before they came here.
-        self.row.as_deref().and_then(|bytes| RowRef::parse(bytes).ok())
+        Some(self.split().1).filter(|row| !row.is_empty()).and_then(|row| RowRef::parse(row).ok())
+    }
+
+    /// Reads a byte of each of its first cache lines, so that they are on their way.
+    fn touch(&self) {
+        black_box(self.0.first().copied().unwrap_or_default() ^ self.0.get(64).copied().unwrap_or_default());
     }
 }
+
+impl Borrow<[u8]> for Record {
+    fn borrow(&self) -> &[u8] {
+        self.uid()
+    }
+}
+
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        self.uid() == other.uid()
+    }
+}
+
+impl Eq for Record {}
+
+impl PartialOrd for Record {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Record {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.uid().cmp(other.uid())
+    }
+}
+
+/// When a user was changed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stamp {
+    /// The commit that did it.
+    pub(crate) seq: u64,
+    /// When that was, in milliseconds since 1970-01-01 UTC.
+    pub(crate) time_ms: u64,
+}
+
+/// The newest change of one user in a delta.
+pub(crate) type Change<'d> = (&'d Record, Stamp);
 
 /// Users of one identity hash: nearly always one.
 #[derive(Debug, Clone)]
 enum Owners {
-    One(Arc<[u8]>),
-    Many(Arc<[Arc<[u8]>]>),
+    One(Record),
+    Many(Arc<[Record]>),
 }
 
 /// Changes since the last segment, or the part of them that is being written to one.
 #[derive(Debug, Clone)]
 pub(crate) struct Delta {
-    changes: OrdMap<Arc<[u8]>, Change>,
+    changes: OrdMap<Record, Stamp>,
     owners: OrdMap<u64, Owners>,
     key: [u64; 2],
     /// Whether identities can be looked up.
@@ -81,61 +139,121 @@ impl Delta {
 
     /// Adds the change of one user: `row` is an encoded row, or `None` when it was deleted.
     pub(crate) fn insert(&mut self, uid: &[u8], row: Option<&[u8]>, seq: u64, time_ms: u64) {
-        // The key that is there already is kept: one copy of the UID, however often the user changes.
-        let uid: Arc<[u8]> = match self.changes.get_key_value(uid) {
-            Some((key, _)) => Arc::clone(key),
-            None => Arc::from(uid),
-        };
+        let record = Record::new(uid, row);
         if self.first_seq == 0 {
             self.first_seq = seq;
         }
         self.last_seq = self.last_seq.max(seq);
         self.logged += 1;
-        self.bytes += uid.len() + row.map_or(0, <[u8]>::len);
-        if let Some(row) = row.filter(|_| self.indexed).and_then(|bytes| RowRef::parse(bytes).ok()) {
+        self.bytes += record.0.len();
+        if self.indexed
+            && let Some(row) = record.row()
+        {
             for identity in row.identities() {
-                self.own(hash_pair(self.key, identity.provider, identity.provider_uid), &uid);
+                self.own(hash_pair(self.key, identity.provider, identity.provider_uid), &record);
             }
         }
-        self.changes.insert(uid, Change { seq, time_ms, row: row.map(Arc::from) });
+        // The map would keep the record that is there already.
+        self.changes.remove(uid);
+        self.changes.insert(record, Stamp { seq, time_ms });
     }
 
-    fn own(&mut self, hash: u64, uid: &Arc<[u8]>) {
+    fn own(&mut self, hash: u64, user: &Record) {
         let owners = match self.owners.get(&hash) {
-            None => Owners::One(Arc::clone(uid)),
-            Some(Owners::One(owner)) if owner == uid => return,
-            Some(Owners::Many(all)) if all.contains(uid) => return,
-            Some(Owners::One(owner)) => Owners::Many(Arc::from([Arc::clone(owner), Arc::clone(uid)])),
-            Some(Owners::Many(all)) => Owners::Many(all.iter().chain([uid]).cloned().collect()),
+            None => Owners::One(user.clone()),
+            Some(Owners::One(owner)) if owner == user => return,
+            Some(Owners::Many(all)) if all.contains(user) => return,
+            Some(Owners::One(owner)) => Owners::Many(Arc::from([owner.clone(), user.clone()])),
+            Some(Owners::Many(all)) => Owners::Many(all.iter().chain([user]).cloned().collect()),
         };
         self.owners.insert(hash, owners);
     }
 
     /// The change of this user, if it changed.
-    pub(crate) fn get(&self, uid: &[u8]) -> Option<&Change> {
-        self.changes.get(uid)
+    pub(crate) fn get(&self, uid: &[u8]) -> Option<Change<'_>> {
+        self.changes.get_key_value(uid).map(|(record, stamp)| (record, *stamp))
     }
 
     /// The user whose row in this delta carries the identity.
-    pub(crate) fn find(&self, provider: &[u8], provider_uid: &[u8]) -> Option<RowRef<'_>> {
-        let carries = |uid: &Arc<[u8]>| {
-            let row = self.get(uid)?.row()?;
-            row.identities().any(|i| i.provider_uid == provider_uid && i.provider == provider).then_some(row)
+    pub(crate) fn find(&self, provider: &[u8], provider_uid: &[u8]) -> Option<(RowRef<'_>, Stamp)> {
+        let carries = |user: &Record| {
+            let (record, stamp) = self.get(user.uid())?;
+            let row = record.row()?;
+            let found = row.identities().any(|i| i.provider_uid == provider_uid && i.provider == provider);
+            found.then_some((row, stamp))
         };
         match self.owners.get(&hash_pair(self.key, provider, provider_uid))? {
-            Owners::One(uid) => carries(uid),
+            Owners::One(user) => carries(user),
             Owners::Many(all) => all.iter().find_map(carries),
         }
     }
 
     /// Changes of users in `range`, in UID order.
-    pub(crate) fn range<'d>(&'d self, range: &UidRange) -> impl Iterator<Item = (&'d [u8], &'d Change)> + use<'d> {
+    pub(crate) fn range(&self, range: &UidRange) -> Changes<'_> {
         let bound = |bound: &Bound<Vec<u8>>| match bound {
-            Bound::Included(uid) => Bound::Included(Arc::<[u8]>::from(uid.as_slice())),
-            Bound::Excluded(uid) => Bound::Excluded(Arc::<[u8]>::from(uid.as_slice())),
+            Bound::Included(uid) => Bound::Included(Record::new(uid, None)),
+            Bound::Excluded(uid) => Bound::Excluded(Record::new(uid, None)),
             Bound::Unbounded => Bound::Unbounded,
         };
-        self.changes.range((bound(&range.start), bound(&range.end))).map(|(uid, change)| (&**uid, change))
+        let rest = self.changes.range((bound(&range.start), bound(&range.end)));
+        Changes { rest, ahead: [None; AHEAD], next: AHEAD }
+    }
+
+    /// Mean bytes of a change, at least 1.
+    pub(crate) fn mean_bytes(&self) -> u64 {
+        (self.bytes / self.logged.max(1)).max(1) as u64
+    }
+}
+
+/// Changes that are fetched at a time: their cache misses overlap.
+const AHEAD: usize = 16;
+
+/// Iterator over the changes of a range.
+#[derive(Debug)]
+pub(crate) struct Changes<'d> {
+    rest: imbl::ordmap::RangedIter<'d, Record, Stamp, imbl::shared_ptr::DefaultSharedPtr>,
+    ahead: [Option<Change<'d>>; AHEAD],
+    next: usize,
+}
+
+impl<'d> Iterator for Changes<'d> {
+    type Item = Change<'d>;
+
+    fn next(&mut self) -> Option<Change<'d>> {
+        if self.next >= AHEAD {
+            self.next = 0;
+            for slot in &mut self.ahead {
+                *slot = self.rest.next().map(|(record, stamp)| (record, *stamp));
+                if let Some((record, _)) = slot {
+                    record.touch();
+                }
+            }
+        }
+        let change = self.ahead.get(self.next).copied().flatten()?;
+        self.next += 1;
+        Some(change)
+    }
+}
+
+/// Changes that are passed at a time by [`Steps`].
+pub(crate) const STEP: usize = 64;
+
+/// Every 64th UID of a range, without a look at those between.
+#[derive(Debug)]
+pub(crate) struct Steps<'d>(imbl::ordmap::RangedIter<'d, Record, Stamp, imbl::shared_ptr::DefaultSharedPtr>);
+
+impl<'d> Iterator for Steps<'d> {
+    type Item = &'d [u8];
+
+    fn next(&mut self) -> Option<&'d [u8]> {
+        self.0.nth(STEP - 1).map(|(record, _)| record.uid())
+    }
+}
+
+impl<'d> Changes<'d> {
+    /// The same range in steps.
+    pub(crate) fn steps(self) -> Steps<'d> {
+        Steps(self.rest)
     }
 }
 

@@ -5,23 +5,23 @@
 //! Of equal UIDs the newest layer wins and the others step over theirs. Exports, scans, changes, compaction and the
 //! flush of a delta all go through here; they differ in what they do with a tombstone, and in which layers they show.
 
-use std::ops::{Bound, Range};
+use std::ops::Bound;
 
-use headcount_block::{Block, Error, RowRef, Span, UidRange, Visitor};
+use headcount_block::{Block, Error, Fault, Mark, RowRef, Span, UidRange, Visitor};
 
 use crate::backing::Bytes;
 use crate::error::Result;
-use crate::layer::{Change, Delta};
+use crate::layer::{Change, Changes, Delta, Stamp};
 use crate::segment::Segment;
 use crate::version::{LayerRef, Version};
 
 /// Takes what a merge hands out, in UID order.
 pub(crate) trait Receiver {
-    /// Rows `rows` of `block`, which lies at `offset` of `segment`.
-    fn rows(&mut self, segment: &Segment, block: Block<'_>, rows: Range<usize>, offset: u64) -> Result<(), Error>;
+    /// Consecutive rows of a block, which lies at `offset` of `segment`.
+    fn rows(&mut self, segment: &Segment, span: &Span<'_>, offset: u64) -> Result<(), Error>;
 
     /// A row of a delta.
-    fn row(&mut self, row: RowRef<'_>, change: &Change) -> Result<(), Error>;
+    fn row(&mut self, row: RowRef<'_>, stamp: Stamp) -> Result<(), Error>;
 
     /// A user that was deleted.
     fn tombstone(&mut self, uid: &[u8], seq: u64, time_ms: u64) -> Result<(), Error>;
@@ -31,11 +31,11 @@ pub(crate) trait Receiver {
 struct Live<'a>(&'a mut dyn Visitor);
 
 impl Receiver for Live<'_> {
-    fn rows(&mut self, segment: &Segment, block: Block<'_>, rows: Range<usize>, offset: u64) -> Result<(), Error> {
-        self.0.span(&Span::new(block, rows, segment.path(), offset))
+    fn rows(&mut self, _: &Segment, span: &Span<'_>, _: u64) -> Result<(), Error> {
+        self.0.span(span)
     }
 
-    fn row(&mut self, row: RowRef<'_>, _: &Change) -> Result<(), Error> {
+    fn row(&mut self, row: RowRef<'_>, _: Stamp) -> Result<(), Error> {
         self.0.row(row)
     }
 
@@ -109,15 +109,15 @@ struct Cursor<'v> {
 enum Kind<'v> {
     Rows(Rows<'v>),
     Tombstones { segment: &'v Segment, next: usize, range: &'v UidRange },
-    Changes { current: Option<(&'v [u8], &'v Change)>, rest: Box<dyn Iterator<Item = (&'v [u8], &'v Change)> + 'v> },
+    Changes { current: Option<Change<'v>>, rest: Changes<'v> },
 }
 
 impl<'v> Cursor<'v> {
     /// The changes of a delta, or `None` when it has none in `range`.
     fn changes(delta: &'v Delta, range: &UidRange) -> Option<Self> {
-        let mut rest = Box::new(delta.range(range));
+        let mut rest = delta.range(range);
         let current = rest.next()?;
-        Some(Self { uid: current.0.to_vec(), done: false, kind: Kind::Changes { current: Some(current), rest } })
+        Some(Self { uid: current.0.uid().to_vec(), done: false, kind: Kind::Changes { current: Some(current), rest } })
     }
 
     fn tombstones(segment: &'v Segment, range: &'v UidRange) -> Result<Option<Self>, Error> {
@@ -146,7 +146,7 @@ impl<'v> Cursor<'v> {
     /// Steps over the current UID.
     fn step(&mut self) -> Result<(), Error> {
         match &mut self.kind {
-            Kind::Rows(rows) => rows.row += 1,
+            Kind::Rows(rows) => rows.skip()?,
             Kind::Tombstones { next, .. } => *next += 1,
             Kind::Changes { current, rest } => *current = rest.next(),
         }
@@ -164,7 +164,7 @@ impl<'v> Cursor<'v> {
                     None => true,
                 }
             }
-            Kind::Changes { current, .. } => current.is_none_or(|(found, _)| set(uid, found)),
+            Kind::Changes { current, .. } => current.is_none_or(|(record, _)| set(uid, record.uid())),
         };
         Ok(())
     }
@@ -183,10 +183,10 @@ impl<'v> Cursor<'v> {
                 self.step()
             }
             Kind::Changes { current, .. } => {
-                if let Some((uid, change)) = *current {
-                    match change.row() {
-                        Some(row) => receiver.row(row, change)?,
-                        None => receiver.tombstone(uid, change.seq, change.time_ms)?,
+                if let Some((record, stamp)) = *current {
+                    match record.row() {
+                        Some(row) => receiver.row(row, stamp)?,
+                        None => receiver.tombstone(record.uid(), stamp.seq, stamp.time_ms)?,
                     }
                 }
                 self.step()
@@ -209,8 +209,8 @@ struct Rows<'v> {
     block: u32,
     bytes: Bytes<'v>,
     offset: u64,
-    /// Rows of the block that are not handed out yet: `row..end`.
-    row: usize,
+    /// The rows of the block that are not handed out yet: from `at` to row number `end`.
+    at: Mark,
     end: usize,
 }
 
@@ -226,12 +226,12 @@ impl<'v> Rows<'v> {
         };
         let empty = Bytes::Borrowed(&[]);
         let block = u32::try_from(first).unwrap_or(u32::MAX);
-        let mut rows = Self { segment, range, block, bytes: empty, offset: 0, row: 0, end: 0 };
+        let mut rows = Self { segment, range, block, bytes: empty, offset: 0, at: Mark::default(), end: 0 };
         rows.load(block)?;
-        rows.row = match &range.start {
-            Bound::Unbounded => 0,
-            Bound::Included(uid) => rows.bound(uid, false)?,
-            Bound::Excluded(uid) => rows.bound(uid, true)?,
+        rows.at = match &range.start {
+            Bound::Unbounded => rows.at,
+            Bound::Included(uid) => rows.seek(uid, false)?,
+            Bound::Excluded(uid) => rows.seek(uid, true)?,
         };
         Ok(Some(rows))
     }
@@ -240,56 +240,78 @@ impl<'v> Rows<'v> {
     fn load(&mut self, number: u32) -> Result<(), Error> {
         (self.bytes, self.offset) = self.segment.block(number, true)?;
         self.block = number;
-        self.row = 0;
-        let users = self.segment.parse(&self.bytes, self.offset)?.users();
+        self.at = Mark::default();
+        let users = self.parse()?.users();
         let next = self.segment.index().first_uid(number as usize + 1);
         let next = if next.is_empty() { self.segment.index().last_uid() } else { next };
         self.end = match &self.range.end {
-            Bound::Included(end) if self.range.is_after(next) => self.bound(end, true)?,
-            Bound::Excluded(end) if self.range.is_after(next) => self.bound(end, false)?,
+            Bound::Included(end) if self.range.is_after(next) => self.seek(end, true)?.ordinal(),
+            Bound::Excluded(end) if self.range.is_after(next) => self.seek(end, false)?.ordinal(),
             _ => users,
         };
         Ok(())
     }
 
-    /// Number of the first row not less than `uid`, or greater than it.
-    fn bound(&self, uid: &[u8], greater: bool) -> Result<usize, Error> {
-        let block = self.segment.parse(&self.bytes, self.offset)?;
-        let fault = |f| self.segment.block_fault(f, self.block);
-        let row = block.lower_bound(uid).map_err(fault)?;
-        let equal = greater && row < block.users() && block.user(row).map_err(fault)?.uid() == uid;
-        Ok(row + usize::from(equal))
+    fn parse(&self) -> Result<Block<'_>, Error> {
+        Ok(self.segment.parse(&self.bytes, self.offset)?)
+    }
+
+    fn fault(&self, fault: Fault) -> Error {
+        self.segment.block_fault(fault, self.block).into()
+    }
+
+    /// The first row from here on that is not less than `uid`, or greater than it.
+    fn seek(&self, uid: &[u8], greater: bool) -> Result<Mark, Error> {
+        let mut rows = self.parse()?.rows_at(self.at);
+        rows.seek(uid).map_err(|f| self.fault(f))?;
+        let mark = rows.mark();
+        let equal = greater && rows.next().transpose().map_err(|f| self.fault(f))?.is_some_and(|u| u.uid() == uid);
+        Ok(if equal { rows.mark() } else { mark })
+    }
+
+    /// Steps over one row.
+    fn skip(&mut self) -> Result<(), Error> {
+        let mut rows = self.parse()?.rows_at(self.at);
+        rows.next().transpose().map_err(|f| self.fault(f))?;
+        self.at = rows.mark();
+        Ok(())
     }
 
     /// Goes to the next row of the range, which may lie in a later block, and reads its UID; `false` when there is none.
     fn settle(&mut self, uid: &mut Vec<u8>) -> Result<bool, Error> {
-        while self.row >= self.end {
+        while self.at.ordinal() >= self.end {
             let next = self.block as usize + 1;
             if next >= self.segment.index().len() || self.range.is_after(self.segment.index().first_uid(next)) {
                 return Ok(false);
             }
             self.load(self.block + 1)?;
         }
-        let block = self.segment.parse(&self.bytes, self.offset)?;
-        let user = block.user(self.row).map_err(|f| self.segment.block_fault(f, self.block))?;
-        set(uid, user.uid());
-        Ok(true)
+        let user = self.parse()?.rows_at(self.at).next().transpose().map_err(|f| self.fault(f))?;
+        Ok(user.is_some_and(|user| !set(uid, user.uid())))
     }
 
     /// Hands out the rows of the block up to `bound`.
     fn emit(&mut self, bound: Option<&[u8]>, receiver: &mut impl Receiver) -> Result<(), Error> {
-        let to = match bound {
-            // Most often the whole rest of the block lies before the bound: the next block's first UID tells.
-            Some(uid) if self.segment.index().first_uid(self.block as usize + 1) > uid || self.is_last() => {
-                self.bound(uid, false)?.min(self.end)
+        // Most often the whole rest of the block lies before the bound: the next block's first UID tells.
+        let next = self.segment.index().first_uid(self.block as usize + 1);
+        let to = match bound.filter(|uid| next > *uid || self.is_last()) {
+            Some(uid) => {
+                let to = self.seek(uid, false)?;
+                // At least one row goes out, whatever damaged bytes say: the merge ends.
+                Some(to).filter(|to| to.ordinal() > self.at.ordinal() && to.ordinal() < self.end)
             }
-            _ => self.end,
+            None => None,
         };
-        // At least one row goes out, whatever damaged bytes say: the merge ends.
-        let to = to.max(self.row + 1);
-        let block = self.segment.parse(&self.bytes, self.offset)?;
-        receiver.rows(self.segment, block, self.row..to, self.offset)?;
-        self.row = to;
+        let block = self.parse()?;
+        let span = match to {
+            Some(to) => Span::between(block, self.at, to, self.segment.path(), self.offset),
+            None => Span::new(block, self.at.ordinal()..self.end, self.segment.path(), self.offset),
+        };
+        receiver.rows(self.segment, &span, self.offset)?;
+        self.at = match to {
+            Some(to) => to,
+            None => block.rows_from(self.end).map_err(|f| self.fault(f))?.mark(),
+        };
         Ok(())
     }
 

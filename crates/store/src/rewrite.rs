@@ -1,14 +1,13 @@
 //! Layers in, one segment out: what a flush, a compaction and a backup have in common.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use headcount_block::{Block, DictionaryBuilder, Error as BlockError, Progress, RowRef, Span, UidRange};
+use headcount_block::{DictionaryBuilder, Error as BlockError, Progress, RowRef, Span, UidRange};
 
 use crate::error::{Error, Result};
-use crate::layer::Change;
+use crate::layer::Stamp;
 use crate::merge::{Receiver, walk};
 use crate::segment::{Finished, Segment, SegmentWriter};
 use crate::version::LayerRef;
@@ -69,8 +68,8 @@ struct Providers {
 }
 
 impl Receiver for Providers {
-    fn rows(&mut self, segment: &Segment, block: Block<'_>, rows: Range<usize>, at: u64) -> Result<(), BlockError> {
-        for user in Span::new(block, rows, segment.path(), at).rows()? {
+    fn rows(&mut self, _: &Segment, span: &Span<'_>, _: u64) -> Result<(), BlockError> {
+        for user in span.rows()? {
             for identity in user?.identities() {
                 self.counts.add(identity.provider, 1)?;
             }
@@ -78,7 +77,7 @@ impl Receiver for Providers {
         Ok(())
     }
 
-    fn row(&mut self, row: RowRef<'_>, _: &Change) -> Result<(), BlockError> {
+    fn row(&mut self, row: RowRef<'_>, _: Stamp) -> Result<(), BlockError> {
         row.identities().try_for_each(|identity| self.counts.add(identity.provider, 1))?;
         Ok(())
     }
@@ -112,18 +111,16 @@ impl Copy<'_> {
 }
 
 impl Receiver for Copy<'_> {
-    fn rows(&mut self, segment: &Segment, block: Block<'_>, rows: Range<usize>, at: u64) -> Result<(), BlockError> {
-        let users = rows.len() as u64;
-        let first = rows.start;
-        for (ordinal, user) in (first..).zip(Span::new(block, rows, segment.path(), at).rows()?) {
-            let seq = segment.seq_at(&block, at, ordinal)?;
+    fn rows(&mut self, segment: &Segment, span: &Span<'_>, at: u64) -> Result<(), BlockError> {
+        for (ordinal, user) in (span.ordinals().start..).zip(span.rows()?) {
+            let seq = segment.seq_at(span.block(), at, ordinal)?;
             self.writer.push(&user?, seq.wrapping_sub(self.base))?;
         }
-        self.count(users)
+        self.count(span.users() as u64)
     }
 
-    fn row(&mut self, row: RowRef<'_>, change: &Change) -> Result<(), BlockError> {
-        self.writer.push(&row.into(), change.seq.wrapping_sub(self.base))?;
+    fn row(&mut self, row: RowRef<'_>, stamp: Stamp) -> Result<(), BlockError> {
+        self.writer.push(&row.into(), stamp.seq.wrapping_sub(self.base))?;
         self.count(1)
     }
 

@@ -5,7 +5,7 @@ use headcount_block::{
 };
 use std::ops::Bound;
 
-use crate::layer::Change;
+use crate::layer::{STEP, Steps};
 use crate::merge;
 use crate::segment::Segment;
 use crate::snapshot::Snapshot;
@@ -52,8 +52,8 @@ impl Source for Snapshot {
             Boundaries::Blocks { segment, next }
         });
         let deltas = self.0.deltas().map(|delta| {
-            let mut rest = Box::new(delta.range(range));
-            Boundaries::Changes { next: rest.next(), rest }
+            let mut rest = delta.range(range).steps();
+            Boundaries::Changes { next: rest.next(), rest, bytes: delta.mean_bytes() * STEP as u64 }
         });
         Ok(Box::new(Parts { layers: deltas.chain(segments).collect(), rest: Some(range.clone()) }))
     }
@@ -67,8 +67,8 @@ impl Source for Snapshot {
 enum Boundaries<'s> {
     /// At the first UID of each block, from block `next` on.
     Blocks { segment: &'s Segment, next: usize },
-    /// Before every change of a delta.
-    Changes { next: Option<(&'s [u8], &'s Change)>, rest: Box<dyn Iterator<Item = (&'s [u8], &'s Change)> + Send + 's> },
+    /// Before some changes of a delta, about `bytes` apart.
+    Changes { next: Option<&'s [u8]>, rest: Steps<'s>, bytes: u64 },
 }
 
 impl<'s> Boundaries<'s> {
@@ -76,7 +76,7 @@ impl<'s> Boundaries<'s> {
     fn uid(&self) -> Option<&'s [u8]> {
         match self {
             Self::Blocks { segment, next } => (*next < segment.index().len()).then(|| segment.index().first_uid(*next)),
-            Self::Changes { next, .. } => next.map(|(uid, _)| uid),
+            Self::Changes { next, .. } => *next,
         }
     }
 
@@ -87,10 +87,9 @@ impl<'s> Boundaries<'s> {
                 *next += 1;
                 segment.index().entry(*next - 1).map_or(0, |e| u64::from(e.len))
             }
-            Self::Changes { next, rest } => {
-                let bytes = next.and_then(|(_, change)| change.row()).map_or(0, |row| row.as_bytes().len() as u64);
+            Self::Changes { next, rest, bytes } => {
                 *next = rest.next();
-                bytes
+                *bytes
             }
         }
     }

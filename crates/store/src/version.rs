@@ -73,8 +73,8 @@ impl Version {
     /// Shows the name of every provider that a row may name; some more than once.
     pub(crate) fn each_provider(&self, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         for delta in self.deltas() {
-            for (_, change) in delta.range(&UidRange::all()) {
-                change.row().iter().flat_map(|row| row.identities()).try_for_each(|i| each(i.provider))?;
+            for (record, _) in delta.range(&UidRange::all()) {
+                record.row().iter().flat_map(|row| row.identities()).try_for_each(|i| each(i.provider))?;
             }
         }
         self.segments.iter().flat_map(|s| s.dictionary().names()).try_for_each(each)
@@ -83,8 +83,8 @@ impl Version {
     /// The newest row with this UID.
     pub(crate) fn get(&self, uid: &[u8]) -> Result<Option<UserGuard<'_>>> {
         for delta in self.deltas() {
-            if let Some(change) = delta.get(uid) {
-                return Ok(change.row().map(|row| UserGuard::of_row(row, change.seq)));
+            if let Some((record, stamp)) = delta.get(uid) {
+                return Ok(record.row().map(|row| UserGuard::of_row(row, stamp.seq)));
             }
         }
         for segment in &self.segments {
@@ -100,8 +100,8 @@ impl Version {
 
     /// Seq of the last change of this UID that is known; 0 when there is none.
     pub(crate) fn last_change(&self, uid: &[u8]) -> Result<u64> {
-        if let Some(change) = self.deltas().find_map(|delta| delta.get(uid)) {
-            return Ok(change.seq);
+        if let Some((_, stamp)) = self.deltas().find_map(|delta| delta.get(uid)) {
+            return Ok(stamp.seq);
         }
         for segment in &self.segments {
             if let Some(found) = segment.find_uid(uid)? {
@@ -117,10 +117,9 @@ impl Version {
     /// The user that carries this identity now. A hit counts only if no newer layer has the user in another form.
     pub(crate) fn find(&self, provider: &[u8], provider_uid: &[u8]) -> Result<Option<UserGuard<'_>>> {
         for (i, delta) in self.deltas().enumerate() {
-            let Some(row) = delta.find(provider, provider_uid) else { continue };
+            let Some((row, stamp)) = delta.find(provider, provider_uid) else { continue };
             if self.deltas().take(i).all(|newer| newer.get(row.uid()).is_none()) {
-                let seq = delta.get(row.uid()).map_or(0, |change| change.seq);
-                return Ok(Some(UserGuard::of_row(row, seq)));
+                return Ok(Some(UserGuard::of_row(row, stamp.seq)));
             }
         }
         for (i, segment) in self.segments.iter().enumerate() {

@@ -52,6 +52,34 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
+    fn seeking_finds_what_a_search_of_the_whole_block_finds(users in population(), uid in word(), from in 0..120_usize) {
+        let dict = dictionary(&users);
+        let (bytes, _) = build(&users, &dict);
+        let block = Block::parse(&bytes, &dict).unwrap();
+        for uid in users.keys().chain([&uid]) {
+            let uid = uid.as_bytes();
+            let mut rows = block.rows_from(from).unwrap();
+            let start = rows.mark();
+            rows.seek(uid).unwrap();
+            prop_assert_eq!(rows.ordinal(), block.lower_bound(uid).unwrap().max(start.ordinal()));
+            let (path, ordinals) = (Path::new("x"), start.ordinal()..rows.ordinal());
+            let users = |span: Span<'_>| span.rows().unwrap().map(|u| u.unwrap().uid().to_vec()).collect::<Vec<_>>();
+            let texts = |span: Span<'_>| {
+                let text = |piece| match piece {
+                    Ok(Piece::Clean(clean)) => clean.text[..clean.text_len].to_vec(),
+                    Ok(Piece::Row(row)) => row.as_bytes().to_vec(),
+                    Err(error) => panic!("{error}"),
+                };
+                span.pieces().unwrap().map(text).collect::<Vec<_>>()
+            };
+            let between = Span::between(block, start, rows.mark(), path, 0);
+            let new = Span::new(block, ordinals, path, 0);
+            prop_assert_eq!(users(between.clone()), users(new.clone()));
+            prop_assert_eq!(texts(between), texts(new));
+        }
+    }
+
+    #[test]
     fn what_goes_in_comes_out(users in population()) {
         let dict = dictionary(&users);
         let (bytes, built) = build(&users, &dict);
