@@ -11,82 +11,92 @@ use crate::sums::Totals;
 use crate::text::is_plain;
 use crate::view::{UserRef, utf8};
 
-impl<'a> Rows<'a> {
-    /// Goes forward to the first row whose UID is not less than `uid`. What it costs grows with the logarithm of the
-    /// way, not with the size of the block.
+impl<'a> Block<'a> {
+    /// From a mark forward to the first row whose UID is not less than `uid`. What it costs grows with the logarithm of
+    /// the way, not with the size of the block.
     ///
     /// # Errors
     /// A [`Fault`] when a row on the way is damaged.
-    pub fn seek(&mut self, uid: &[u8]) -> Result<(), Fault> {
-        let block = *self.block();
-        let start = self.ordinal() / ROWS_PER_GROUP;
+    pub fn seek(&self, from: Mark, uid: &[u8]) -> Result<Mark, Fault> {
+        let start = from.ordinal / ROWS_PER_GROUP;
         // Greatest group that begins before `uid`: by ever longer steps, then by halves.
         let (mut low, mut step) = (start, 1);
-        while low + step < block.groups() && block.first_uid(low + step)? < uid {
+        while low + step < self.groups() && self.first_uid(low + step)? < uid {
             low += step;
             step *= 2;
         }
-        let mut high = (low + step).min(block.groups());
+        let mut high = (low + step).min(self.groups());
         while low + 1 < high {
             let middle = usize::midpoint(low, high);
-            if block.first_uid(middle)? < uid {
+            if self.first_uid(middle)? < uid {
                 low = middle;
             } else {
                 high = middle;
             }
         }
-        if low > start {
-            *self = block.rows_from_group(low)?;
-        }
-        let mut mark = self.mark();
-        if self.in_plain_group() {
-            mark = self.seek_plain(uid, mark);
-            self.go(mark);
-        }
-        while let Some(user) = self.next().transpose()? {
-            if user.uid() >= uid {
-                self.go(mark);
-                return Ok(());
-            }
-            mark = self.mark();
-        }
-        Ok(())
-    }
-
-    /// As far as rows without an exception go; the general walk does the rest, and finds whatever is wrong.
-    fn seek_plain(&self, uid: &[u8], start: Mark) -> Mark {
-        let block = self.block();
-        let (entries, text) = (block.entries(), block.text_bytes());
-        let (prefix, mut mark) = (prefix(uid), start);
-        let group_end = (start.ordinal / ROWS_PER_GROUP + 1) * ROWS_PER_GROUP;
-        while mark.ordinal < group_end.min(block.users()) {
-            let Some((&[head, _, len], rest)) = entries.get(mark.pos.ctl..).and_then(<[_]>::split_first) else { break };
-            let uid_len = usize::from(head & UID_LEN_MASK);
-            let Some(own) = text.get(mark.pos.text..mark.pos.text + uid_len) else { break };
+        let mut mark = if low > start { self.rows_from_group(low)?.mark() } else { from };
+        let prefix = uid_prefix(uid);
+        while let Some((own, next)) = self.row_at(mark)? {
             // Most rows differ within eight bytes: one comparison of words instead of a call.
-            let before = match prefix.cmp(&self::prefix(own)) {
+            let before = match prefix.cmp(&uid_prefix(own)) {
                 Ordering::Greater => true,
                 Ordering::Less => false,
                 Ordering::Equal => own < uid,
             };
-            if !before || uid_len == 0 {
+            if !before {
                 break;
             }
-            let mut next = Pos { ctl: mark.pos.ctl + 1, text: mark.pos.text + uid_len + usize::from(len) };
-            for &[head, _, len] in rest {
-                if head & UID_LEN_MASK != 0 {
-                    break;
-                }
-                next = Pos { ctl: next.ctl + 1, text: next.text + usize::from(len) };
-            }
-            mark = Mark { ordinal: mark.ordinal + 1, pos: next, ..mark };
+            mark = next;
         }
-        mark
+        Ok(mark)
+    }
+
+    /// UID of the row at a mark, and the mark after it; `None` at the end of the block.
+    ///
+    /// # Errors
+    /// A [`Fault`] when the row is damaged.
+    #[inline]
+    pub fn row_at(&self, mark: Mark) -> Result<Option<(&'a [u8], Mark)>, Fault> {
+        if mark.ordinal >= self.users() {
+            return Ok(None);
+        }
+        match self.plain_row_at(mark) {
+            Some(found) => Ok(Some(found)),
+            None => self.any_row_at(mark),
+        }
+    }
+
+    /// As above, where the row's group has no exception and nothing is wrong.
+    #[inline]
+    fn plain_row_at(&self, mark: Mark) -> Option<(&'a [u8], Mark)> {
+        if self.group_has_exceptions(mark.ordinal / ROWS_PER_GROUP) {
+            return None;
+        }
+        let (&[head, _, len], rest) = self.entries().get(mark.pos.ctl..)?.split_first()?;
+        let uid_len = usize::from(head & UID_LEN_MASK);
+        let uid = self.text_bytes().get(mark.pos.text..mark.pos.text + uid_len).filter(|uid| !uid.is_empty())?;
+        let mut next = Pos { ctl: mark.pos.ctl + 1, text: mark.pos.text + uid_len + usize::from(len) };
+        for &[head, _, len] in rest {
+            if head & UID_LEN_MASK != 0 {
+                break;
+            }
+            next = Pos { ctl: next.ctl + 1, text: next.text + usize::from(len) };
+        }
+        (next.text <= self.text_bytes().len()).then_some((uid, Mark { ordinal: mark.ordinal + 1, pos: next, ..mark }))
+    }
+
+    #[cold]
+    fn any_row_at(&self, mark: Mark) -> Result<Option<(&'a [u8], Mark)>, Fault> {
+        let mut rows = self.rows_at(mark);
+        let user = rows.next().transpose()?;
+        Ok(user.map(|user| (user.uid(), rows.mark())))
     }
 }
 
 /// The first eight bytes as a number that is ordered as they are; shorter ones are followed by zeros, and a UID holds none.
-fn prefix(uid: &[u8]) -> u64 {
+#[must_use]
+#[inline]
+pub fn uid_prefix(uid: &[u8]) -> u64 {
     uid.first_chunk().map_or_else(
         || uid.iter().take(8).enumerate().fold(0, |sum, (i, b)| sum | u64::from(*b) << (56 - 8 * i)),
         |bytes| u64::from_be_bytes(*bytes),

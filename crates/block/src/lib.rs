@@ -32,6 +32,7 @@ pub use build::{BlockBuilder, Built};
 pub use checksum::{CHECKSUM_ALGORITHM, checksum};
 pub use dictionary::{Dictionary, DictionaryBuilder};
 pub use error::{Damage, Error, Fault, LimitError};
+pub use find::uid_prefix;
 pub use header::{BlockId, HEADER_LEN, LAYOUT_VERSION, PADDING, ROWS_PER_GROUP};
 pub use progress::{Cancelled, Progress};
 pub use read::{Block, Mark, Rows};

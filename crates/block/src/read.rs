@@ -330,19 +330,6 @@ impl<'a> Rows<'a> {
         Mark { ordinal: self.ordinal, pos: self.pos, exception: self.exception }
     }
 
-    pub(crate) const fn go(&mut self, mark: Mark) {
-        (self.ordinal, self.pos, self.exception) = (mark.ordinal, mark.pos, mark.exception);
-    }
-
-    pub(crate) const fn block(&self) -> &Block<'a> {
-        &self.block
-    }
-
-    /// Whether no row of the group that the cursor stands in needs a look at the exceptions.
-    pub(crate) fn in_plain_group(&self) -> bool {
-        !self.block.group_has_exceptions(self.ordinal / ROWS_PER_GROUP)
-    }
-
     fn compact(&mut self) -> Result<UserRef<'a>, Fault> {
         let Pos { ctl, text } = self.pos;
         let entries = self.block.entries();

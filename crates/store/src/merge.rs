@@ -5,9 +5,10 @@
 //! Of equal UIDs the newest layer wins and the others step over theirs. Exports, scans, changes, compaction and the
 //! flush of a delta all go through here; they differ in what they do with a tombstone, and in which layers they show.
 
+use std::cmp::Ordering;
 use std::ops::Bound;
 
-use headcount_block::{Block, Error, Fault, Mark, RowRef, Span, UidRange, Visitor};
+use headcount_block::{Block, Error, Fault, Mark, RowRef, Span, UidRange, Visitor, uid_prefix};
 
 use crate::backing::Bytes;
 use crate::error::Result;
@@ -76,14 +77,14 @@ pub(crate) fn walk(layers: &[LayerRef<'_>], range: &UidRange, receiver: &mut imp
 /// those, after stepping them over an equal one.
 fn next_stretch(cursors: &mut Vec<Cursor<'_>>, bound: &mut Vec<u8>) -> Result<Option<(usize, bool)>, Error> {
     // `min_by` returns the first of equals: the newest.
-    let least = cursors.iter().enumerate().min_by(|a, b| a.1.uid.cmp(&b.1.uid)).map(|(i, _)| i);
+    let least = cursors.iter().enumerate().min_by(|a, b| a.1.order(b.1)).map(|(i, _)| i);
     let Some(least) = least else { return Ok(None) };
     let (front, rest) = cursors.split_at_mut(least + 1);
-    let uid = front.last().map(|c| c.uid.as_slice()).unwrap_or_default();
+    let Some(first) = front.last() else { return Ok(None) };
     // Equal UIDs are only behind the least one: in front of it they would have been it.
     let mut ended = false;
     for cursor in rest {
-        if cursor.uid == uid {
+        if cursor.order(first) == Ordering::Equal {
             cursor.step()?;
             ended |= cursor.done;
         }
@@ -91,33 +92,43 @@ fn next_stretch(cursors: &mut Vec<Cursor<'_>>, bound: &mut Vec<u8>) -> Result<Op
     if ended {
         cursors.retain(|cursor| !cursor.done);
     }
-    let others = cursors.iter().enumerate().filter(|(i, _)| *i != least).map(|(_, c)| c.uid.as_slice());
-    let Some(next) = others.min() else { return Ok(Some((least, false))) };
+    let others = cursors.iter().enumerate().filter(|(i, _)| *i != least).map(|(_, c)| c);
+    let Some(next) = others.min_by(|a, b| a.order(b)) else { return Ok(Some((least, false))) };
     bound.clear();
-    bound.extend_from_slice(next);
+    bound.extend_from_slice(&next.uid);
     Ok(Some((least, true)))
 }
 
 /// Where the merge stands in one layer's rows, tombstones or changes of a range.
 struct Cursor<'v> {
-    /// UID of the next row or tombstone.
+    /// UID of the next row or tombstone, and the number that orders it by its first bytes.
     uid: Vec<u8>,
+    prefix: u64,
     done: bool,
     kind: Kind<'v>,
 }
 
 enum Kind<'v> {
-    Rows(Rows<'v>),
+    Rows(Box<Rows<'v>>),
     Tombstones { segment: &'v Segment, next: usize, range: &'v UidRange },
-    Changes { current: Option<Change<'v>>, rest: Changes<'v> },
+    Changes { current: Option<Change<'v>>, rest: Box<Changes<'v>> },
 }
 
 impl<'v> Cursor<'v> {
+    /// The order of the UIDs: nearly always told by eight bytes.
+    fn order(&self, other: &Self) -> Ordering {
+        self.prefix.cmp(&other.prefix).then_with(|| self.uid.cmp(&other.uid))
+    }
+
     /// The changes of a delta, or `None` when it has none in `range`.
     fn changes(delta: &'v Delta, range: &UidRange) -> Option<Self> {
         let mut rest = delta.range(range);
-        let current = rest.next()?;
-        Some(Self { uid: current.0.uid().to_vec(), done: false, kind: Kind::Changes { current: Some(current), rest } })
+        let current = rest.next();
+        let kind = Kind::Changes { current, rest: Box::new(rest) };
+        let mut cursor = Self { uid: Vec::new(), prefix: 0, done: false, kind };
+        // Nothing is read: it cannot fail.
+        cursor.settle().ok()?;
+        Some(cursor).filter(|c| !c.done)
     }
 
     fn tombstones(segment: &'v Segment, range: &'v UidRange) -> Result<Option<Self>, Error> {
@@ -131,14 +142,15 @@ impl<'v> Cursor<'v> {
         {
             next += 1;
         }
-        let mut cursor = Self { uid: Vec::new(), done: false, kind: Kind::Tombstones { segment, next, range } };
+        let mut cursor =
+            Self { uid: Vec::new(), prefix: 0, done: false, kind: Kind::Tombstones { segment, next, range } };
         cursor.settle()?;
         Ok(Some(cursor).filter(|c| !c.done))
     }
 
     fn rows(segment: &'v Segment, range: &'v UidRange) -> Result<Option<Self>, Error> {
         let Some(rows) = Rows::open(segment, range)? else { return Ok(None) };
-        let mut cursor = Self { uid: Vec::new(), done: false, kind: Kind::Rows(rows) };
+        let mut cursor = Self { uid: Vec::new(), prefix: 0, done: false, kind: Kind::Rows(Box::new(rows)) };
         cursor.settle()?;
         Ok(Some(cursor).filter(|c| !c.done))
     }
@@ -146,7 +158,7 @@ impl<'v> Cursor<'v> {
     /// Steps over the current UID.
     fn step(&mut self) -> Result<(), Error> {
         match &mut self.kind {
-            Kind::Rows(rows) => rows.skip()?,
+            Kind::Rows(rows) => rows.at = rows.after,
             Kind::Tombstones { next, .. } => *next += 1,
             Kind::Changes { current, rest } => *current = rest.next(),
         }
@@ -166,6 +178,7 @@ impl<'v> Cursor<'v> {
             }
             Kind::Changes { current, .. } => current.is_none_or(|(record, _)| set(uid, record.uid())),
         };
+        self.prefix = uid_prefix(&self.uid);
         Ok(())
     }
 
@@ -208,9 +221,13 @@ struct Rows<'v> {
     range: &'v UidRange,
     block: u32,
     bytes: Bytes<'v>,
+    /// The block in mapped bytes; bytes that were read are parsed each time.
+    mapped: Option<Block<'v>>,
     offset: u64,
     /// The rows of the block that are not handed out yet: from `at` to row number `end`.
     at: Mark,
+    /// Where the row after the one at `at` begins.
+    after: Mark,
     end: usize,
 }
 
@@ -226,7 +243,17 @@ impl<'v> Rows<'v> {
         };
         let empty = Bytes::Borrowed(&[]);
         let block = u32::try_from(first).unwrap_or(u32::MAX);
-        let mut rows = Self { segment, range, block, bytes: empty, offset: 0, at: Mark::default(), end: 0 };
+        let mut rows = Self {
+            segment,
+            range,
+            block,
+            bytes: empty,
+            mapped: None,
+            offset: 0,
+            at: Mark::default(),
+            after: Mark::default(),
+            end: 0,
+        };
         rows.load(block)?;
         rows.at = match &range.start {
             Bound::Unbounded => rows.at,
@@ -239,6 +266,10 @@ impl<'v> Rows<'v> {
     /// Reads and verifies a block, and finds where the range ends in it.
     fn load(&mut self, number: u32) -> Result<(), Error> {
         (self.bytes, self.offset) = self.segment.block(number, true)?;
+        self.mapped = match self.bytes {
+            Bytes::Borrowed(bytes) => Some(self.segment.parse(bytes, self.offset)?),
+            Bytes::Owned(_) => None,
+        };
         self.block = number;
         self.at = Mark::default();
         let users = self.parse()?.users();
@@ -253,7 +284,10 @@ impl<'v> Rows<'v> {
     }
 
     fn parse(&self) -> Result<Block<'_>, Error> {
-        Ok(self.segment.parse(&self.bytes, self.offset)?)
+        match self.mapped {
+            Some(block) => Ok(block),
+            None => Ok(self.segment.parse(&self.bytes, self.offset)?),
+        }
     }
 
     fn fault(&self, fault: Fault) -> Error {
@@ -262,19 +296,13 @@ impl<'v> Rows<'v> {
 
     /// The first row from here on that is not less than `uid`, or greater than it.
     fn seek(&self, uid: &[u8], greater: bool) -> Result<Mark, Error> {
-        let mut rows = self.parse()?.rows_at(self.at);
-        rows.seek(uid).map_err(|f| self.fault(f))?;
-        let mark = rows.mark();
-        let equal = greater && rows.next().transpose().map_err(|f| self.fault(f))?.is_some_and(|u| u.uid() == uid);
-        Ok(if equal { rows.mark() } else { mark })
-    }
-
-    /// Steps over one row.
-    fn skip(&mut self) -> Result<(), Error> {
-        let mut rows = self.parse()?.rows_at(self.at);
-        rows.next().transpose().map_err(|f| self.fault(f))?;
-        self.at = rows.mark();
-        Ok(())
+        let block = self.parse()?;
+        let mark = block.seek(self.at, uid).map_err(|f| self.fault(f))?;
+        if !greater {
+            return Ok(mark);
+        }
+        let row = block.row_at(mark).map_err(|f| self.fault(f))?;
+        Ok(row.filter(|(found, _)| *found == uid).map_or(mark, |(_, after)| after))
     }
 
     /// Goes to the next row of the range, which may lie in a later block, and reads its UID; `false` when there is none.
@@ -286,8 +314,11 @@ impl<'v> Rows<'v> {
             }
             self.load(self.block + 1)?;
         }
-        let user = self.parse()?.rows_at(self.at).next().transpose().map_err(|f| self.fault(f))?;
-        Ok(user.is_some_and(|user| !set(uid, user.uid())))
+        let row = self.parse()?.row_at(self.at).map_err(|f| self.fault(f))?;
+        let Some((found, after)) = row else { return Ok(false) };
+        set(uid, found);
+        self.after = after;
+        Ok(true)
     }
 
     /// Hands out the rows of the block up to `bound`.

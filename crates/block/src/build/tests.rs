@@ -58,11 +58,11 @@ proptest! {
         let block = Block::parse(&bytes, &dict).unwrap();
         for uid in users.keys().chain([&uid]) {
             let uid = uid.as_bytes();
-            let mut rows = block.rows_from(from).unwrap();
-            let start = rows.mark();
-            rows.seek(uid).unwrap();
-            prop_assert_eq!(rows.ordinal(), block.lower_bound(uid).unwrap().max(start.ordinal()));
-            let (path, ordinals) = (Path::new("x"), start.ordinal()..rows.ordinal());
+            let start = block.rows_from(from).unwrap().mark();
+            let end = block.seek(start, uid).unwrap();
+            prop_assert_eq!(end.ordinal(), block.lower_bound(uid).unwrap().max(start.ordinal()));
+            prop_assert_eq!(end, block.rows_from(end.ordinal()).unwrap().mark());
+            let (path, ordinals) = (Path::new("x"), start.ordinal()..end.ordinal());
             let users = |span: Span<'_>| span.rows().unwrap().map(|u| u.unwrap().uid().to_vec()).collect::<Vec<_>>();
             let texts = |span: Span<'_>| {
                 let text = |piece| match piece {
@@ -72,7 +72,7 @@ proptest! {
                 };
                 span.pieces().unwrap().map(text).collect::<Vec<_>>()
             };
-            let between = Span::between(block, start, rows.mark(), path, 0);
+            let between = Span::between(block, start, end, path, 0);
             let new = Span::new(block, ordinals, path, 0);
             prop_assert_eq!(users(between.clone()), users(new.clone()));
             prop_assert_eq!(texts(between), texts(new));
