@@ -15,7 +15,7 @@ fuzz_target!(|data: &[u8]| {
     headcount_fuzz::read_all(&block);
     let users = block.users();
     for rows in [0..users, 0..users / 2, users / 3..users, users..users] {
-        let span = Span::new(block, rows, Path::new("fuzz"), 0);
+        let span = Span::new(&block, rows, Path::new("fuzz"), 0);
         let Ok(pieces) = span.pieces() else { continue };
         let mut seen = 0;
         for piece in pieces {

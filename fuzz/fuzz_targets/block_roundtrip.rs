@@ -30,7 +30,7 @@ fuzz_target!(|input: (Vec<AnyUser>, u64)| {
     }
     assert_eq!(totals, block.totals());
     let from = seq as usize % (count + 1);
-    let span = Span::new(block, from..count, Path::new("fuzz"), 0);
+    let span = Span::new(&block, from..count, Path::new("fuzz"), 0);
     let mut pieces = 0;
     for piece in span.pieces().expect("whole") {
         match piece.expect("whole") {

@@ -66,7 +66,7 @@ impl Layout for Blocks<'_> {
     fn render(&self, number: usize, templates: &Templates, out: &mut [u8], at: usize) -> usize {
         let block = self.block(number);
         assert!(block.verify(id(number)).is_ok(), "the block is whole");
-        let span = Span::new(block, 0..block.users(), Path::new(""), 0);
+        let span = Span::new(&block, 0..block.users(), Path::new(""), 0);
         let Ok(pieces) = span.pieces() else { unreachable!("the block is whole") };
         let mut at = at;
         for piece in pieces {

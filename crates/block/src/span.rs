@@ -14,7 +14,7 @@ use crate::view::UserRef;
 /// Rows `rows` of one block, and where the block came from.
 #[derive(Debug, Clone)]
 pub struct Span<'a> {
-    block: Block<'a>,
+    block: &'a Block<'a>,
     rows: Range<usize>,
     file: &'a Path,
     offset: u64,
@@ -53,7 +53,7 @@ pub enum Piece<'a> {
 impl<'a> Span<'a> {
     /// The rows `rows` of `block`, which lies at byte `offset` of `file`.
     #[must_use]
-    pub fn new(block: Block<'a>, rows: Range<usize>, file: &'a Path, offset: u64) -> Self {
+    pub fn new(block: &'a Block<'a>, rows: Range<usize>, file: &'a Path, offset: u64) -> Self {
         let end = rows.end.min(block.users());
         Self { rows: rows.start.min(end)..end, block, file, offset, ends: None }
     }
@@ -61,7 +61,7 @@ impl<'a> Span<'a> {
     /// The rows from one cursor to another that went forward from there in the same block, as [`new`](Self::new): saves
     /// looking for both ends.
     #[must_use]
-    pub fn between(block: Block<'a>, from: Mark, to: Mark, file: &'a Path, offset: u64) -> Self {
+    pub fn between(block: &'a Block<'a>, from: Mark, to: Mark, file: &'a Path, offset: u64) -> Self {
         Self { ends: Some((from, to)), ..Self::new(block, from.ordinal..to.ordinal, file, offset) }
     }
 
@@ -80,8 +80,8 @@ impl<'a> Span<'a> {
 
     /// The block.
     #[must_use]
-    pub const fn block(&self) -> &Block<'a> {
-        &self.block
+    pub const fn block(&self) -> &'a Block<'a> {
+        self.block
     }
 
     /// Numbers of the span's rows in the block.
@@ -112,29 +112,29 @@ impl<'a> Span<'a> {
     ///
     /// # Errors
     /// Damage found on the way to the first row.
-    pub fn pieces(&self) -> Result<Pieces<'a>, Error> {
+    pub fn pieces(&self) -> Result<Pieces<'_>, Error> {
         let from = self.start()?.mark();
         let end = match self.ends {
             Some((_, to)) => to.pos,
             None => self.block.rows_from(self.rows.end).map_err(|f| self.damage(f))?.pos(),
         };
-        Ok(Pieces { exception: from.exception, span: self.clone(), next: self.rows.start, pos: from.pos, end })
+        Ok(Pieces { exception: from.exception, span: self, next: self.rows.start, pos: from.pos, end })
     }
 
     /// The users of the span, one by one.
     ///
     /// # Errors
     /// Damage found on the way to the first row.
-    pub fn rows(&self) -> Result<SpanRows<'a>, Error> {
+    pub fn rows(&self) -> Result<SpanRows<'_>, Error> {
         let rows = self.start()?;
-        Ok(SpanRows { span: self.clone(), rows })
+        Ok(SpanRows { span: self, rows })
     }
 }
 
 /// Iterator over the pieces of a [`Span`].
 #[derive(Debug)]
 pub struct Pieces<'a> {
-    span: Span<'a>,
+    span: &'a Span<'a>,
     next: usize,
     pos: Pos,
     exception: usize,
@@ -144,7 +144,7 @@ pub struct Pieces<'a> {
 impl<'a> Pieces<'a> {
     /// Compact rows up to row `ordinal`, whose entries and text begin at `to`.
     fn clean(&mut self, ordinal: usize, to: Pos) -> Result<Piece<'a>, Error> {
-        let (block, from) = (&self.span.block, self.pos);
+        let (block, from) = (self.span.block, self.pos);
         let inside = from.ctl <= to.ctl && from.text <= to.text;
         let ctl =
             block.ctl.get(from.ctl * ENTRY_LEN..).filter(|ctl| inside && ctl.len() > (to.ctl - from.ctl) * ENTRY_LEN);
@@ -195,7 +195,7 @@ impl<'a> Iterator for Pieces<'a> {
 /// Iterator over the users of a [`Span`].
 #[derive(Debug)]
 pub struct SpanRows<'a> {
-    span: Span<'a>,
+    span: &'a Span<'a>,
     rows: Rows<'a>,
 }
 

@@ -8,7 +8,7 @@
 use std::cmp::Ordering;
 use std::ops::Bound;
 
-use headcount_block::{Block, Error, Fault, Mark, RowRef, Span, UidRange, Visitor, uid_prefix};
+use headcount_block::{Block, Error, Fault, Mark, Outline, RowRef, Span, UidRange, Visitor, uid_prefix};
 
 use crate::backing::Bytes;
 use crate::error::Result;
@@ -52,20 +52,30 @@ pub(crate) fn visit(version: &Version, range: &UidRange, visitor: &mut dyn Visit
 
 /// Hands what `layers`, newest first, have of `range` to `receiver`: of each UID the newest row or tombstone.
 pub(crate) fn walk(layers: &[LayerRef<'_>], range: &UidRange, receiver: &mut impl Receiver) -> Result<(), Error> {
+    let scope = Scope::new(range);
     let mut cursors = Vec::new();
     for layer in layers {
         match layer {
-            LayerRef::Delta(delta) => cursors.extend(Cursor::changes(delta, range)),
+            LayerRef::Delta(delta) => cursors.extend(Cursor::changes(delta, scope)),
             LayerRef::Segment(segment) => {
-                cursors.extend(Cursor::rows(segment, range)?);
-                cursors.extend(Cursor::tombstones(segment, range)?);
+                cursors.extend(Cursor::rows(segment, scope)?);
+                cursors.extend(Cursor::tombstones(segment, scope)?);
             }
         }
     }
-    let mut bound = Vec::new();
-    while let Some((least, bounded)) = next_stretch(&mut cursors, &mut bound)? {
-        let Some(cursor) = cursors.get_mut(least) else { break };
-        cursor.emit(bounded.then_some(bound.as_slice()), receiver)?;
+    while let Some((least, next)) = next_stretch(&mut cursors)? {
+        let cursor = match next {
+            Some(next) => {
+                let Ok([cursor, bound]) = cursors.get_disjoint_mut([least, next]) else { break };
+                cursor.emit(Some(bound), receiver)?;
+                cursor
+            }
+            None => {
+                let Some(cursor) = cursors.get_mut(least) else { break };
+                cursor.emit(None, receiver)?;
+                cursor
+            }
+        };
         if cursor.done {
             cursors.remove(least);
         }
@@ -73,9 +83,9 @@ pub(crate) fn walk(layers: &[LayerRef<'_>], range: &UidRange, receiver: &mut imp
     Ok(())
 }
 
-/// The cursor with the least UID, the newest of equals, and whether there are others: `bound` is then the least UID of
-/// those, after stepping them over an equal one.
-fn next_stretch(cursors: &mut Vec<Cursor<'_>>, bound: &mut Vec<u8>) -> Result<Option<(usize, bool)>, Error> {
+/// The cursor with the least UID, the newest of equals, after stepping the others over an equal one; and the one with the
+/// least UID of the others.
+fn next_stretch(cursors: &mut Vec<Cursor<'_>>) -> Result<Option<(usize, Option<usize>)>, Error> {
     // `min_by` returns the first of equals: the newest.
     let least = cursors.iter().enumerate().min_by(|a, b| a.1.order(b.1)).map(|(i, _)| i);
     let Some(least) = least else { return Ok(None) };
@@ -92,65 +102,93 @@ fn next_stretch(cursors: &mut Vec<Cursor<'_>>, bound: &mut Vec<u8>) -> Result<Op
     if ended {
         cursors.retain(|cursor| !cursor.done);
     }
-    let others = cursors.iter().enumerate().filter(|(i, _)| *i != least).map(|(_, c)| c);
-    let Some(next) = others.min_by(|a, b| a.order(b)) else { return Ok(Some((least, false))) };
-    bound.clear();
-    bound.extend_from_slice(&next.uid);
-    Ok(Some((least, true)))
+    let others = cursors.iter().enumerate().filter(|(i, _)| *i != least);
+    let next = others.min_by(|a, b| a.1.order(b.1)).map(|(i, _)| i);
+    Ok(Some((least, next)))
+}
+
+/// The range of a merge, and how many bytes all its UIDs begin with: what is left of eight bytes after them tells most UIDs
+/// apart, however much they look alike.
+#[derive(Debug, Clone, Copy)]
+struct Scope<'v> {
+    range: &'v UidRange,
+    skip: usize,
+}
+
+impl<'v> Scope<'v> {
+    fn new(range: &'v UidRange) -> Self {
+        let (Bound::Included(start) | Bound::Excluded(start)) = &range.start else { return Self { range, skip: 0 } };
+        let (Bound::Included(end) | Bound::Excluded(end)) = &range.end else { return Self { range, skip: 0 } };
+        Self { range, skip: start.iter().zip(end).take_while(|(a, b)| a == b).count() }
+    }
+
+    /// A number that orders the UIDs of the range, nearly always.
+    fn key(&self, uid: &[u8]) -> u64 {
+        uid_prefix(uid.get(self.skip..).unwrap_or_default())
+    }
 }
 
 /// Where the merge stands in one layer's rows, tombstones or changes of a range.
 struct Cursor<'v> {
-    /// UID of the next row or tombstone, and the number that orders it by its first bytes.
-    uid: Vec<u8>,
-    prefix: u64,
+    /// The number that orders the UID it stands at.
+    key: u64,
     done: bool,
+    scope: Scope<'v>,
     kind: Kind<'v>,
 }
 
 enum Kind<'v> {
     Rows(Box<Rows<'v>>),
-    Tombstones { segment: &'v Segment, next: usize, range: &'v UidRange },
+    Tombstones { segment: &'v Segment, next: usize },
     Changes { current: Option<Change<'v>>, rest: Box<Changes<'v>> },
 }
 
 impl<'v> Cursor<'v> {
-    /// The order of the UIDs: nearly always told by eight bytes.
+    /// The order of the UIDs: nearly always told by a number.
+    #[inline]
     fn order(&self, other: &Self) -> Ordering {
-        self.prefix.cmp(&other.prefix).then_with(|| self.uid.cmp(&other.uid))
+        self.key.cmp(&other.key).then_with(|| self.uid().cmp(other.uid()))
     }
 
-    /// The changes of a delta, or `None` when it has none in `range`.
-    fn changes(delta: &'v Delta, range: &UidRange) -> Option<Self> {
-        let mut rest = delta.range(range);
+    /// The UID that the cursor stands at; empty when it is done.
+    fn uid(&self) -> &[u8] {
+        match &self.kind {
+            Kind::Rows(rows) => rows.uid(),
+            Kind::Tombstones { segment, next } => segment.tombstones().at(*next).map_or(&[], |(uid, _)| uid),
+            Kind::Changes { current, .. } => current.map_or(&[], |(record, _)| record.uid()),
+        }
+    }
+
+    /// The changes of a delta, or `None` when it has none in the range.
+    fn changes(delta: &'v Delta, scope: Scope<'v>) -> Option<Self> {
+        let mut rest = delta.range(scope.range);
         let current = rest.next();
         let kind = Kind::Changes { current, rest: Box::new(rest) };
-        let mut cursor = Self { uid: Vec::new(), prefix: 0, done: false, kind };
+        let mut cursor = Self { key: 0, done: false, scope, kind };
         // Nothing is read: it cannot fail.
         cursor.settle().ok()?;
         Some(cursor).filter(|c| !c.done)
     }
 
-    fn tombstones(segment: &'v Segment, range: &'v UidRange) -> Result<Option<Self>, Error> {
+    fn tombstones(segment: &'v Segment, scope: Scope<'v>) -> Result<Option<Self>, Error> {
         let all = segment.tombstones();
-        let mut next = match &range.start {
+        let mut next = match &scope.range.start {
             Bound::Unbounded => 0,
             Bound::Included(uid) | Bound::Excluded(uid) => all.lower_bound(uid),
         };
-        if let Bound::Excluded(uid) = &range.start
+        if let Bound::Excluded(uid) = &scope.range.start
             && all.at(next).is_some_and(|(found, _)| found == uid.as_slice())
         {
             next += 1;
         }
-        let mut cursor =
-            Self { uid: Vec::new(), prefix: 0, done: false, kind: Kind::Tombstones { segment, next, range } };
+        let mut cursor = Self { key: 0, done: false, scope, kind: Kind::Tombstones { segment, next } };
         cursor.settle()?;
         Ok(Some(cursor).filter(|c| !c.done))
     }
 
-    fn rows(segment: &'v Segment, range: &'v UidRange) -> Result<Option<Self>, Error> {
-        let Some(rows) = Rows::open(segment, range)? else { return Ok(None) };
-        let mut cursor = Self { uid: Vec::new(), prefix: 0, done: false, kind: Kind::Rows(Box::new(rows)) };
+    fn rows(segment: &'v Segment, scope: Scope<'v>) -> Result<Option<Self>, Error> {
+        let Some(rows) = Rows::open(segment, scope)? else { return Ok(None) };
+        let mut cursor = Self { key: 0, done: false, scope, kind: Kind::Rows(Box::new(rows)) };
         cursor.settle()?;
         Ok(Some(cursor).filter(|c| !c.done))
     }
@@ -158,38 +196,37 @@ impl<'v> Cursor<'v> {
     /// Steps over the current UID.
     fn step(&mut self) -> Result<(), Error> {
         match &mut self.kind {
-            Kind::Rows(rows) => rows.at = rows.after,
+            Kind::Rows(rows) => rows.at += 1,
             Kind::Tombstones { next, .. } => *next += 1,
             Kind::Changes { current, rest } => *current = rest.next(),
         }
         self.settle()
     }
 
-    /// Reads the UID that the cursor stands at, or notes that there is none.
+    /// Goes to the next UID if the current one has been passed, and reads its key, or notes that there is none.
     fn settle(&mut self) -> Result<(), Error> {
-        let uid = &mut self.uid;
-        self.done = match &mut self.kind {
-            Kind::Rows(rows) => !rows.settle(uid)?,
-            Kind::Tombstones { segment, next, range } => {
-                match segment.tombstones().at(*next).filter(|(found, _)| !range.is_after(found)) {
-                    Some((found, _)) => set(uid, found),
-                    None => true,
-                }
+        let key = match &mut self.kind {
+            Kind::Rows(rows) => rows.settle()?,
+            Kind::Tombstones { segment, next } => {
+                let found = segment.tombstones().at(*next).filter(|(uid, _)| !self.scope.range.is_after(uid));
+                found.map(|(uid, _)| self.scope.key(uid))
             }
-            Kind::Changes { current, .. } => current.is_none_or(|(record, _)| set(uid, record.uid())),
+            Kind::Changes { current, .. } => current.map(|(record, _)| self.scope.key(record.uid())),
         };
-        self.prefix = uid_prefix(&self.uid);
+        self.done = key.is_none();
+        self.key = key.unwrap_or(u64::MAX);
         Ok(())
     }
 
-    /// Hands out what lies before `bound`, which is greater than the current UID; at least the current one.
-    fn emit(&mut self, bound: Option<&[u8]>, receiver: &mut impl Receiver) -> Result<(), Error> {
+    /// Hands out what lies before `bound`, whose UID is greater than the current one; at least the current one.
+    #[inline]
+    fn emit(&mut self, bound: Option<&Self>, receiver: &mut impl Receiver) -> Result<(), Error> {
         match &mut self.kind {
             Kind::Rows(rows) => {
                 rows.emit(bound, receiver)?;
                 self.settle()
             }
-            Kind::Tombstones { segment, next, .. } => {
+            Kind::Tombstones { segment, next } => {
                 if let Some((uid, tombstone)) = segment.tombstones().at(*next) {
                     receiver.tombstone(uid, tombstone.seq, tombstone.time_ms)?;
                 }
@@ -208,57 +245,56 @@ impl<'v> Cursor<'v> {
     }
 }
 
-/// Replaces the UID; `false`, for the cursor is not done.
-fn set(uid: &mut Vec<u8>, found: &[u8]) -> bool {
-    uid.clear();
-    uid.extend_from_slice(found);
-    false
-}
-
 /// One segment's rows of a range, from a cursor on.
 struct Rows<'v> {
     segment: &'v Segment,
-    range: &'v UidRange,
-    block: u32,
+    scope: Scope<'v>,
+    number: u32,
     bytes: Bytes<'v>,
     /// The block in mapped bytes; bytes that were read are parsed each time.
     mapped: Option<Block<'v>>,
     offset: u64,
-    /// The rows of the block that are not handed out yet: from `at` to row number `end`.
-    at: Mark,
-    /// Where the row after the one at `at` begins.
-    after: Mark,
+    /// The rows of the block that are not handed out yet.
+    at: usize,
     end: usize,
+    /// First UID of the block after this one, and its key; empty when the range ends before it.
+    next: (&'v [u8], u64),
+    /// Where the rows of the block begin. Read when the merge comes between them: most blocks are handed out whole.
+    outline: Outline,
+    outlined: bool,
 }
 
 impl<'v> Rows<'v> {
-    /// The rows of `segment`, or `None` when no block can have one in `range`.
-    fn open(segment: &'v Segment, range: &'v UidRange) -> Result<Option<Self>, Error> {
-        if segment.index().len() == 0 || range.is_after(segment.bounds().0) || range.is_before(segment.bounds().1) {
+    /// The rows of `segment`, or `None` when no block can have one in the range.
+    fn open(segment: &'v Segment, scope: Scope<'v>) -> Result<Option<Self>, Error> {
+        let (index, range) = (segment.index(), scope.range);
+        if index.len() == 0 || range.is_after(segment.bounds().0) || range.is_before(segment.bounds().1) {
             return Ok(None);
         }
         let first = match &range.start {
             Bound::Unbounded => 0,
-            Bound::Included(uid) | Bound::Excluded(uid) => segment.index().blocks_up_to(uid).saturating_sub(1),
+            Bound::Included(uid) | Bound::Excluded(uid) => index.blocks_up_to(uid).saturating_sub(1),
         };
-        let empty = Bytes::Borrowed(&[]);
-        let block = u32::try_from(first).unwrap_or(u32::MAX);
+        let number = u32::try_from(first).unwrap_or(u32::MAX);
         let mut rows = Self {
             segment,
-            range,
-            block,
-            bytes: empty,
+            scope,
+            number,
+            bytes: Bytes::Borrowed(&[]),
             mapped: None,
             offset: 0,
-            at: Mark::default(),
-            after: Mark::default(),
+            at: 0,
             end: 0,
+            next: (&[], 0),
+            outline: Outline::default(),
+            outlined: false,
         };
-        rows.load(block)?;
+        rows.load(number)?;
         rows.at = match &range.start {
-            Bound::Unbounded => rows.at,
-            Bound::Included(uid) => rows.seek(uid, false)?,
-            Bound::Excluded(uid) => rows.seek(uid, true)?,
+            // Parts mostly begin where blocks do.
+            Bound::Included(uid) if index.first_uid(first) != uid.as_slice() => rows.find(uid, false)?,
+            Bound::Excluded(uid) => rows.find(uid, true)?,
+            _ => 0,
         };
         Ok(Some(rows))
     }
@@ -270,14 +306,17 @@ impl<'v> Rows<'v> {
             Bytes::Borrowed(bytes) => Some(self.segment.parse(bytes, self.offset)?),
             Bytes::Owned(_) => None,
         };
-        self.block = number;
-        self.at = Mark::default();
+        (self.number, self.at, self.outlined) = (number, 0, false);
         let users = self.parse()?.users();
-        let next = self.segment.index().first_uid(number as usize + 1);
-        let next = if next.is_empty() { self.segment.index().last_uid() } else { next };
-        self.end = match &self.range.end {
-            Bound::Included(end) if self.range.is_after(next) => self.seek(end, true)?.ordinal(),
-            Bound::Excluded(end) if self.range.is_after(next) => self.seek(end, false)?.ordinal(),
+        let index = self.segment.index();
+        let next = index.first_uid(number as usize + 1);
+        // Beyond the range keys say nothing.
+        let inside = Some(next).filter(|next| !self.scope.range.is_after(next)).unwrap_or_default();
+        self.next = (inside, self.scope.key(inside));
+        let last = if next.is_empty() { index.last_uid() } else { next };
+        self.end = match &self.scope.range.end {
+            Bound::Included(end) if self.scope.range.is_after(last) => self.find(end, true)?,
+            Bound::Excluded(end) if self.scope.range.is_after(last) => self.find(end, false)?,
             _ => users,
         };
         Ok(())
@@ -291,62 +330,86 @@ impl<'v> Rows<'v> {
     }
 
     fn fault(&self, fault: Fault) -> Error {
-        self.segment.block_fault(fault, self.block).into()
+        self.segment.block_fault(fault, self.number).into()
     }
 
-    /// The first row from here on that is not less than `uid`, or greater than it.
-    fn seek(&self, uid: &[u8], greater: bool) -> Result<Mark, Error> {
+    /// The first row of the block that is not less than `uid`, or greater than it: where the range begins or ends.
+    fn find(&self, uid: &[u8], greater: bool) -> Result<usize, Error> {
         let block = self.parse()?;
-        let mark = block.seek(self.at, uid).map_err(|f| self.fault(f))?;
-        if !greater {
-            return Ok(mark);
-        }
-        let row = block.row_at(mark).map_err(|f| self.fault(f))?;
-        Ok(row.filter(|(found, _)| *found == uid).map_or(mark, |(_, after)| after))
+        let mark = block.seek(Mark::default(), uid).map_err(|f| self.fault(f))?;
+        let row = if greater { block.row_at(mark).map_err(|f| self.fault(f))? } else { None };
+        Ok(mark.ordinal() + usize::from(row.is_some_and(|(found, _)| found == uid)))
     }
 
-    /// Goes to the next row of the range, which may lie in a later block, and reads its UID; `false` when there is none.
-    fn settle(&mut self, uid: &mut Vec<u8>) -> Result<bool, Error> {
-        while self.at.ordinal() >= self.end {
-            let next = self.block as usize + 1;
-            if next >= self.segment.index().len() || self.range.is_after(self.segment.index().first_uid(next)) {
-                return Ok(false);
-            }
-            self.load(self.block + 1)?;
+    /// Sees to it that the block's outline is there.
+    #[inline]
+    fn outline(&mut self) -> Result<(), Error> {
+        if !self.outlined {
+            let mut outline = std::mem::take(&mut self.outline);
+            let read = self.parse().map(|block| outline.read(&block, self.scope.skip));
+            self.outline = outline;
+            read?.map_err(|f| self.fault(f))?;
+            self.outlined = true;
         }
-        let row = self.parse()?.row_at(self.at).map_err(|f| self.fault(f))?;
-        let Some((found, after)) = row else { return Ok(false) };
-        set(uid, found);
-        self.after = after;
-        Ok(true)
-    }
-
-    /// Hands out the rows of the block up to `bound`.
-    fn emit(&mut self, bound: Option<&[u8]>, receiver: &mut impl Receiver) -> Result<(), Error> {
-        // Most often the whole rest of the block lies before the bound: the next block's first UID tells.
-        let next = self.segment.index().first_uid(self.block as usize + 1);
-        let to = match bound.filter(|uid| next > *uid || self.is_last()) {
-            Some(uid) => {
-                let to = self.seek(uid, false)?;
-                // At least one row goes out, whatever damaged bytes say: the merge ends.
-                Some(to).filter(|to| to.ordinal() > self.at.ordinal() && to.ordinal() < self.end)
-            }
-            None => None,
-        };
-        let block = self.parse()?;
-        let span = match to {
-            Some(to) => Span::between(block, self.at, to, self.segment.path(), self.offset),
-            None => Span::new(block, self.at.ordinal()..self.end, self.segment.path(), self.offset),
-        };
-        receiver.rows(self.segment, &span, self.offset)?;
-        self.at = match to {
-            Some(to) => to,
-            None => block.rows_from(self.end).map_err(|f| self.fault(f))?.mark(),
-        };
         Ok(())
     }
 
-    fn is_last(&self) -> bool {
-        self.block as usize + 1 >= self.segment.index().len()
+    /// The UID of the row at the cursor; empty when it is done or the row is damaged, which `settle` reports.
+    fn uid(&self) -> &[u8] {
+        if self.at == 0 {
+            return self.segment.index().first_uid(self.number as usize);
+        }
+        match (&self.mapped, &self.bytes) {
+            (Some(block), _) => self.outline.uid(block, self.at).unwrap_or_default(),
+            (None, bytes) => {
+                let block = self.segment.parse(bytes, self.offset).ok();
+                block.and_then(|block| self.outline.uid(&block, self.at).ok()).unwrap_or_default()
+            }
+        }
+    }
+
+    /// Goes to the next row of the range, which may lie in a later block, and reads its key; `None` when there is none.
+    #[inline]
+    fn settle(&mut self) -> Result<Option<u64>, Error> {
+        while self.at >= self.end {
+            if self.next.0.is_empty() {
+                return Ok(None);
+            }
+            self.load(self.number + 1)?;
+        }
+        if self.at == 0 {
+            return Ok(Some(self.scope.key(self.uid())));
+        }
+        self.outline()?;
+        Ok(Some(self.outline.key_at(self.at)))
+    }
+
+    /// Hands out the rows of the block up to `bound`.
+    fn emit(&mut self, bound: Option<&Cursor<'_>>, receiver: &mut impl Receiver) -> Result<(), Error> {
+        let mut to = self.end;
+        // Most often the whole rest of the block lies before the bound: the next block's first UID tells.
+        if let Some(bound) = bound.filter(|bound| !self.ends_before(bound)) {
+            self.outline()?;
+            let found = self.outline.seek(&self.parse()?, self.at + 1, self.end, bound.uid(), bound.key);
+            // At least one row goes out, whatever damaged bytes say: the merge ends.
+            to = found.map_err(|f| self.fault(f))?;
+        }
+        let block = self.parse()?;
+        let (path, offset) = (self.segment.path(), self.offset);
+        let span = if self.outlined {
+            let marks = (self.outline.mark(&block, self.at), self.outline.mark(&block, to));
+            Span::between(&block, marks.0, marks.1, path, offset)
+        } else {
+            Span::new(&block, self.at..to, path, offset)
+        };
+        receiver.rows(self.segment, &span, offset)?;
+        self.at = to;
+        Ok(())
+    }
+
+    /// Whether the block ends before what the other cursor stands at.
+    fn ends_before(&self, bound: &Cursor<'_>) -> bool {
+        let (next, key) = self.next;
+        !next.is_empty() && (key < bound.key || key == bound.key && next <= bound.uid())
     }
 }

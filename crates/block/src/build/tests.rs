@@ -72,8 +72,8 @@ proptest! {
                 };
                 span.pieces().unwrap().map(text).collect::<Vec<_>>()
             };
-            let between = Span::between(block, start, end, path, 0);
-            let new = Span::new(block, ordinals, path, 0);
+            let between = Span::between(&block, start, end, path, 0);
+            let new = Span::new(&block, ordinals, path, 0);
             prop_assert_eq!(users(between.clone()), users(new.clone()));
             prop_assert_eq!(texts(between), texts(new));
         }
@@ -108,7 +108,8 @@ proptest! {
     fn pieces_of_any_span_hold_its_rows(users in population(), a in 0usize..130, b in 0usize..130) {
         let dict = dictionary(&users);
         let (bytes, _) = build(&users, &dict);
-        let span = Span::new(Block::parse(&bytes, &dict).unwrap(), a.min(b)..a.max(b), Path::new("f"), 0);
+        let block = Block::parse(&bytes, &dict).unwrap();
+        let span = Span::new(&block, a.min(b)..a.max(b), Path::new("f"), 0);
         let mut seen = 0;
         for piece in span.pieces().unwrap() {
             seen += match piece.unwrap() {
@@ -139,7 +140,7 @@ proptest! {
             let _ = block.verify_rows(None);
             let _ = block.find(b"m");
             for group in 0..block.groups() { for row in 0..16 { let _ = block.user_in_group(group, row).map(|u| u.identities().count()); } }
-            let span = Span::new(block, 0..block.users(), Path::new("f"), 0);
+            let span = Span::new(&block, 0..block.users(), Path::new("f"), 0);
             let _ = span.pieces().map(|p| p.collect::<Vec<_>>());
         }
     }

@@ -77,7 +77,7 @@ fn with_block(users: &[User], see: impl FnOnce(&Span<'_>)) {
     let mut bytes = Vec::new();
     builder.finish(ID, &mut bytes);
     let block = Block::parse(&bytes, &dict).unwrap();
-    see(&Span::new(block, 0..users.len(), Path::new("memory"), 0));
+    see(&Span::new(&block, 0..users.len(), Path::new("memory"), 0));
 }
 
 fn by_kernel(layout: &Layout, span: &Span<'_>) -> (Vec<u8>, u64, u64) {

@@ -280,7 +280,7 @@ impl Source for Memory {
                 block.verify(BlockId { file: 1, number: 0 }).map_err(damage)?;
             }
             let mut from = 0;
-            let span = |rows: Range<usize>| Span::new(block, rows, file, 0);
+            let span = |rows: Range<usize>| Span::new(&block, rows, file, 0);
             for ordinal in 0..block.users() {
                 let uid = block.user(ordinal).map_err(damage)?.uid();
                 let inside = part.range.contains(uid);

@@ -1,0 +1,179 @@
+//! Where each row of a block begins, found in one pass over its control entries: what a merge steps and searches by.
+
+use crate::error::Fault;
+use crate::find::uid_prefix;
+use crate::header::ENTRY_LEN;
+use crate::read::{Block, Mark, Pos, UID_LEN_MASK};
+
+/// Where one row begins, and a number that orders its UID.
+#[derive(Debug, Clone, Copy, Default)]
+struct Start {
+    key: u64,
+    ctl: u32,
+    text: u32,
+}
+
+/// The starts of the rows of one block, and their UIDs as numbers; it is read anew for each block, in the same memory.
+///
+/// The number of a UID is the eight bytes after the first [`skip`](Self::read), which all UIDs of a range have in common.
+/// Everything is checked again when it is used: with another block's bytes it gives wrong rows or faults, and no panic.
+#[derive(Debug, Default)]
+pub struct Outline {
+    /// One a row, and the end.
+    starts: Vec<Start>,
+    skip: usize,
+}
+
+impl Outline {
+    /// Reads the starts of all rows of `block`. Keys are made of what follows the first `skip` bytes of a UID.
+    ///
+    /// # Errors
+    /// A [`Fault`] when control entries, text or exceptions do not fit the number of rows.
+    pub fn read(&mut self, block: &Block<'_>, skip: usize) -> Result<(), Fault> {
+        self.skip = skip;
+        self.starts.clear();
+        self.starts.resize(block.users() + 1, Start::default());
+        let mut at = Mark::default();
+        while let Some(exception) = block.exception(at.exception).filter(|_| at.exception < block.exceptions()) {
+            self.compact(block, &mut at, exception.pos.ctl)?;
+            if at.ordinal != exception.ordinal || at.pos != exception.pos {
+                return Err(Fault::new("exception order", 44, at.ordinal as u64, exception.ordinal as u64));
+            }
+            let key = self.key(block.wide_row(&exception)?.uid());
+            if let Some(start) = self.starts.get_mut(at.ordinal) {
+                *start = Start { key, ..start_of(at.pos) };
+            }
+            (at.ordinal, at.exception) = (at.ordinal + 1, at.exception + 1);
+        }
+        self.compact(block, &mut at, block.header.entries)?;
+        if at.ordinal != block.users() {
+            return Err(block.ctl_fault("users in the control entries", at.pos.ctl));
+        }
+        if let Some(end) = self.starts.last_mut() {
+            *end = start_of(at.pos);
+        }
+        Ok(())
+    }
+
+    /// The number that orders a UID.
+    #[must_use]
+    #[inline]
+    pub fn key(&self, uid: &[u8]) -> u64 {
+        uid_prefix(uid.get(self.skip..).unwrap_or_default())
+    }
+
+    /// Compact rows from `at` on, up to the control entry `to`.
+    fn compact(&mut self, block: &Block<'_>, at: &mut Mark, to: usize) -> Result<(), Fault> {
+        let fault = |ctl| block.ctl_fault("a row that begins outside the block", ctl);
+        let entries = block.entries().get(at.pos.ctl..to).ok_or_else(|| fault(at.pos.ctl))?;
+        if entries.first().is_some_and(|[head, ..]| head & UID_LEN_MASK == 0) {
+            return Err(block.ctl_fault("a user begins without a UID", at.pos.ctl));
+        }
+        let Pos { ctl: first, mut text } = at.pos;
+        let mut row = at.ordinal;
+        // Every entry is written where the next row stands, and only one that begins a row goes on from there: how many
+        // entries a row has cannot be guessed, and there is no branch that would try.
+        for (ctl, &[head, _, len]) in (first..).zip(entries) {
+            let uid_len = usize::from(head & UID_LEN_MASK);
+            let key = match block.text.get(text + self.skip..).and_then(<[u8]>::first_chunk) {
+                Some(bytes) => cut(u64::from_be_bytes(*bytes), uid_len.saturating_sub(self.skip)),
+                // Near the end of the text, where other ranges' UIDs are shorter than what this one's have in common.
+                None => self.key(block.text.get(text..text + uid_len).ok_or_else(|| fault(ctl))?),
+            };
+            let start = self.starts.get_mut(row).ok_or_else(|| fault(ctl))?;
+            *start = Start { key, ..start_of(Pos { ctl, text }) };
+            row += usize::from(uid_len != 0);
+            text += uid_len + usize::from(len);
+        }
+        if text > block.header.text_len {
+            return Err(fault(to));
+        }
+        *at = Mark { ordinal: row, pos: Pos { ctl: to, text }, ..*at };
+        Ok(())
+    }
+
+    /// The key of row `ordinal`; 0 when there is no such row.
+    #[must_use]
+    #[inline]
+    pub fn key_at(&self, ordinal: usize) -> u64 {
+        self.starts.get(ordinal).map_or(0, |start| start.key)
+    }
+
+    /// A cursor to row `ordinal` of `block`, or to its end.
+    #[must_use]
+    #[inline]
+    pub fn mark(&self, block: &Block<'_>, ordinal: usize) -> Mark {
+        let start = self.starts.get(ordinal).or(self.starts.last()).copied().unwrap_or_default();
+        let pos = Pos { ctl: start.ctl as usize, text: start.text as usize };
+        let exception = if block.exceptions() == 0 { 0 } else { block.exceptions_before(ordinal) };
+        Mark { ordinal: ordinal.min(self.starts.len().saturating_sub(1)), pos, exception }
+    }
+
+    /// The UID of row `ordinal` of `block`; empty when there is no such row.
+    ///
+    /// # Errors
+    /// A [`Fault`] when the row is damaged.
+    #[inline]
+    pub fn uid<'a>(&self, block: &Block<'a>, ordinal: usize) -> Result<&'a [u8], Fault> {
+        if block.exceptions() > 0 {
+            return Ok(block.row_at(self.mark(block, ordinal))?.map_or(&[], |(uid, _)| uid));
+        }
+        let Some(start) = self.starts.get(ordinal).filter(|_| ordinal < block.users()) else { return Ok(&[]) };
+        let head = block.ctl.get(start.ctl as usize * ENTRY_LEN).map_or(0, |head| head & UID_LEN_MASK);
+        let at = start.text as usize;
+        let uid = block.text.get(at..at + usize::from(head));
+        uid.ok_or_else(|| block.ctl_fault("text ends before the users", start.ctl as usize))
+    }
+
+    /// The first row of `from..to` whose UID is not less than `uid`, or `to`. Only rows are compared whose UIDs share the
+    /// first bytes that keys leave out, with each other and with `uid`. What it costs grows with the logarithm of the way.
+    ///
+    /// # Errors
+    /// A [`Fault`] when a row on the way is damaged.
+    #[inline]
+    pub fn seek(&self, block: &Block<'_>, from: usize, to: usize, uid: &[u8], key: u64) -> Result<usize, Fault> {
+        let less = |row: usize| {
+            let own = self.key_at(row);
+            Ok(own < key || own == key && self.uid(block, row)? < uid)
+        };
+        // By ever longer steps, then by halves: rows before `low` are less, `high` is not.
+        let (mut low, mut step) = (from, 1);
+        let mut high = loop {
+            let next = low + step - 1;
+            if next >= to {
+                break to;
+            }
+            if !less(next)? {
+                break next;
+            }
+            low = next + 1;
+            step *= 2;
+        };
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if less(middle)? {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+}
+
+/// Positions inside a block fit 32 bits: blocks are at most 16 MiB long.
+#[inline]
+fn start_of(pos: Pos) -> Start {
+    let word = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Start { key: 0, ctl: word(pos.ctl), text: word(pos.text) }
+}
+
+/// The first `len` bytes of a number that eight bytes make, the others zero.
+#[inline]
+fn cut(key: u64, len: usize) -> u64 {
+    let rest = u32::try_from(len).map_or(u32::MAX, |len| len.saturating_mul(8));
+    key & !u64::MAX.checked_shr(rest).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;
