@@ -2,10 +2,12 @@
 //!
 //! The users are deleted by a commit, the delta is written out, and the UIDs are noted in the manifest: from then on the
 //! purge is resumed by the next open for writing, should it be interrupted. Every segment that has a row or tombstone of
-//! one of them is written anew without it; blocks that name none of them are copied as they are.
+//! one of them is written anew without it; blocks that name none of them are copied as they are. Whoever was put into
+//! the store again since then stays: of a user whose newest trace is a row, that row is kept.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,7 +17,7 @@ use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::options::Durability;
-use crate::rewrite::{Rewritten, purge};
+use crate::rewrite::purge;
 use crate::segment::Segment;
 use crate::state::{Inner, lock};
 
@@ -49,12 +51,14 @@ impl Inner {
             self.check_space(uids)?;
             let live: Vec<&str> = {
                 let version = self.version.load_full();
+                let retired = self.retired_segments();
                 let mut live = Vec::new();
                 for uid in uids {
                     if version.get(uid.as_bytes())?.is_some() {
                         live.push(*uid);
                     }
-                    if version.last_change(uid.as_bytes())? > 0 {
+                    // Who is forgotten here may stand in a file that a snapshot holds.
+                    if version.last_change(uid.as_bytes())? > 0 || names(&retired, uid)? {
                         known.insert((*uid).to_owned());
                     } else if !known.contains(*uid) {
                         report.not_found.push((*uid).to_owned());
@@ -86,36 +90,43 @@ impl Inner {
         self.purge(&uids, Duration::ZERO, &Progress::default()).map(drop)
     }
 
-    /// Writes every segment anew that names one of `uids`, and waits until the old ones are gone.
+    /// Writes every segment anew that names one of `uids`, and waits until the old ones are gone, and those that an earlier
+    /// compaction or erasure left to snapshots.
     fn purge(&self, uids: &BTreeSet<String>, wait: Duration, progress: &Progress) -> Result<u64> {
         if uids.is_empty() {
             return Ok(0);
         }
+        let mut old: Vec<(Weak<Segment>, PathBuf)> = Vec::new();
+        let mut rewritten = 0;
         let segments = self.version.load_full().segments.clone();
-        let mut old = Vec::new();
-        // The oldest first: until its last row is gone, a newer tombstone hides the user.
-        for segment in segments.into_iter().rev() {
+        for (segment, uids) in plan(&segments, uids)? {
+            let written = purge(&self.tmp(), &segment, &uids, progress).map_err(|e| self.fatal(e))?;
+            crate::fault::point("erase 1: written")?;
+            self.replace(&[segment], written)?;
+            rewritten += 1;
+        }
+        drop(segments);
+        for segment in self.retired_segments() {
             if names_any(&segment, uids)? {
-                let written = purge(&self.tmp(), &segment, uids, progress).map_err(|e| self.fatal(e))?;
-                crate::fault::point("erase 1: written")?;
-                let Rewritten { finished, forgotten } = written;
-                self.replace(&[Arc::clone(&segment)], Rewritten { finished, forgotten })?;
-                old.push(Arc::downgrade(&segment));
+                old.push((Arc::downgrade(&segment), segment.path().to_path_buf()));
             }
         }
-        let rewritten = old.len() as u64;
         let deadline = Instant::now() + wait;
         loop {
-            let held: Vec<Arc<Segment>> = old.iter().filter_map(std::sync::Weak::upgrade).collect();
+            let held: Vec<Arc<Segment>> = old.iter().filter_map(|(segment, _)| segment.upgrade()).collect();
             if held.is_empty() {
                 break;
             }
             let oldest = self.oldest_holding(&held).unwrap_or(self.version.load().origin.seq);
             drop(held);
-            if Instant::now() >= deadline && old.iter().any(|s| s.strong_count() > 0) {
+            if Instant::now() >= deadline && old.iter().any(|(segment, _)| segment.strong_count() > 0) {
                 return Err(Error::Pinned { oldest });
             }
             thread::sleep(Duration::from_millis(5));
+        }
+        // Whoever let go last may be about to remove the file, or could not.
+        for (_, path) in &old {
+            files::remove_if_there(path).map_err(|e| self.poison(e))?;
         }
         crate::fault::point("erase 2: purged")?;
         // The manifest names the users until here, and so would the one before it.
@@ -143,10 +154,45 @@ impl Inner {
     }
 }
 
-/// Whether a segment has a row or tombstone of one of these users.
-fn names_any(segment: &Segment, uids: &BTreeSet<String>) -> Result<bool> {
-    for uid in uids {
+/// Which users to take out of which segments, given newest first. The oldest segment comes first: until its last row is
+/// gone, a newer tombstone hides the user.
+fn plan(segments: &[Arc<Segment>], uids: &BTreeSet<String>) -> Result<Vec<(Arc<Segment>, BTreeSet<String>)>> {
+    let mut seen = BTreeSet::new();
+    let mut plan = Vec::new();
+    for segment in segments {
+        let mut named = BTreeSet::new();
+        for uid in uids {
+            let row = segment.find_uid(uid.as_bytes())?.is_some();
+            if !row && segment.tombstones().get(uid.as_bytes()).is_none() {
+                continue;
+            }
+            // Every erasure begins with a tombstone: a row that is newer is of a user who came later.
+            if !seen.insert(uid) || !row {
+                named.insert(uid.clone());
+            }
+        }
+        if !named.is_empty() {
+            plan.push((Arc::clone(segment), named));
+        }
+    }
+    plan.reverse();
+    Ok(plan)
+}
+
+/// Whether one of these segments has a row or tombstone of this user.
+fn names(segments: &[Arc<Segment>], uid: &str) -> Result<bool> {
+    for segment in segments {
         if segment.tombstones().get(uid.as_bytes()).is_some() || segment.find_uid(uid.as_bytes())?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a segment has a row or tombstone of one of these users.
+fn names_any(segment: &Arc<Segment>, uids: &BTreeSet<String>) -> Result<bool> {
+    for uid in uids {
+        if names(std::slice::from_ref(segment), uid)? {
             return Ok(true);
         }
     }

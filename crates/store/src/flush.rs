@@ -43,10 +43,10 @@ impl Inner {
         self.commit_manifest(|m| m.add_generation(number, first_seq))?;
         fault::point("switch 2: named")?;
         let old = writer.log.replace(log);
+        // What it held is in memory and on disk: sled's own memory goes. Not later, for a flush removes its directory.
+        old.map_or(Ok(()), |old| old.close().map_err(|e| self.poison(e)))?;
         self.update(freeze);
         self.signals.notify();
-        // What it held is in memory and on disk: sled's own memory goes.
-        old.map_or(Ok(()), |old| old.close().map_err(|e| self.poison(e)))?;
         fault::point("switch 3: routed")
     }
 

@@ -149,6 +149,11 @@ impl Inner {
         }
     }
 
+    /// Segments that only snapshots hold.
+    pub(crate) fn retired_segments(&self) -> Vec<Arc<Segment>> {
+        lock(&self.retired).segments.iter().filter_map(Weak::upgrade).collect()
+    }
+
     /// Bytes of segments that only snapshots hold, and the least seq of a snapshot.
     pub(crate) fn pinned(&self) -> (u64, Option<u64>) {
         let retired = lock(&self.retired);

@@ -7,10 +7,14 @@
     reason = "a test that fails panics"
 )]
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use headcount_store::block::{Identity, Progress, User};
-use headcount_store::{Batch, Compaction, Error, Options, Precondition, RefuseReason, Store};
+use headcount_store::block::{Identity, Progress, RowBuf, User};
+use headcount_store::{
+    Batch, Compaction, Error, LoadOptions, Options, Place, Precondition, RefuseReason, RowKind, Store,
+};
 
 fn put(store: &Store, uid: &str) -> u64 {
     let mut batch = Batch::new();
@@ -45,5 +49,102 @@ fn an_absence_that_may_have_been_forgotten_is_no_unchanged_absence() {
     assert_eq!(store.stats().changes_floor, deleted);
     assert_eq!(only_if_unchanged(seen), (0, RefuseReason::Changed { since: seen, found: deleted }));
     assert_eq!(only_if_unchanged(deleted), (1, RefuseReason::NoSuchUser));
+    store.close().unwrap();
+}
+
+fn erase(store: &Store, uid: &str) -> Result<u64, Error> {
+    store.erase(&[uid], Duration::ZERO, &Progress::default()).map(|report| report.erased)
+}
+
+/// Files of a store, in whichever directory, that hold this text.
+fn named(dir: &Path, text: &str) -> usize {
+    let entries = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    let count = |path: std::path::PathBuf| {
+        if path.is_dir() {
+            return named(&path, text);
+        }
+        usize::from(std::fs::read(&path).unwrap().windows(text.len()).any(|w| w == text.as_bytes()))
+    };
+    entries.map(count).sum()
+}
+
+#[test]
+fn an_erasure_knows_of_files_that_an_earlier_compaction_left_to_a_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let options = Options { tombstone_retention: Duration::ZERO, maintenance: false, ..Options::default() };
+    let store = Store::create(&path, &options).unwrap();
+    for forgotten in [false, true] {
+        let seq = put(&store, "victim");
+        store.flush().unwrap();
+        let pin = store.snapshot();
+        if forgotten {
+            delete(&store, "victim");
+            std::thread::sleep(Duration::from_millis(2));
+        } else {
+            put(&store, "other");
+        }
+        store.compact(Compaction::Full, &Progress::default()).unwrap();
+        match erase(&store, "victim") {
+            Err(Error::Pinned { oldest }) => assert_eq!(oldest, seq),
+            other => panic!("{other:?}"),
+        }
+        assert!(named(&path, "victim") > 0);
+        drop(pin);
+        erase(&store, "victim").unwrap();
+        assert_eq!(named(&path, "victim"), 0);
+    }
+    store.close().unwrap();
+}
+
+#[test]
+fn a_user_who_came_back_after_an_unfinished_erasure_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = Store::create(&path, &Options::default()).unwrap();
+    for uid in ["a", "b", "c"] {
+        put(&store, uid);
+    }
+    store.flush().unwrap();
+    let pin = store.snapshot();
+    assert!(matches!(erase(&store, "a"), Err(Error::Pinned { .. })));
+    assert!(matches!(erase(&store, "b"), Err(Error::Pinned { .. })));
+    let mut batch = Batch::new();
+    batch.put(User::new("a").with_identity("q", "again"));
+    store.commit(batch).unwrap();
+    store.flush().unwrap();
+    // Neither another erasure nor the next open takes those for unfinished business.
+    assert!(matches!(erase(&store, "b"), Err(Error::Pinned { .. })));
+    drop(pin);
+    store.close().unwrap();
+    let store = Store::open(&path, &Options::default()).unwrap();
+    assert_eq!(store.get("a").unwrap(), Some(User::new("a").with_identity("q", "again")));
+    assert_eq!(store.get("b").unwrap(), None);
+    assert_eq!(store.stats().totals.users(), 2);
+    let report = store.verify(&Progress::default(), &mut |damage| panic!("{damage}")).unwrap();
+    assert_eq!(report.damages, 0);
+    store.close().unwrap();
+}
+
+#[test]
+fn a_load_beside_which_deletions_are_forgotten_is_checked_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path().join("s"), &Options::default()).unwrap();
+    for uid in ["gone", "there"] {
+        put(&store, uid);
+    }
+    let load = store.bulk_load(LoadOptions { threads: 1, ..LoadOptions::default() }, &Arc::default()).unwrap();
+    let (mut shard, mut row) = (load.shard(), RowBuf::new());
+    for (line, uid) in (1..).zip(["loaded", "there"]) {
+        let user = User::new(uid).with_identity("q", uid);
+        shard.push(row.encode(&user).unwrap(), Place { file: 0, line, offset: line }, RowKind::User).unwrap();
+    }
+    // The base of the load holds the file.
+    assert!(matches!(erase(&store, "there"), Err(Error::Pinned { .. }) | Ok(_)));
+    delete(&store, "gone");
+    let report = load.finish(vec![shard], &mut |_| Ok(())).unwrap();
+    assert_eq!((report.users, report.replaced), (2, 0));
+    assert_eq!(store.get("there").unwrap(), Some(User::new("there").with_identity("q", "there")));
+    assert_eq!(store.stats().totals.users(), 2);
     store.close().unwrap();
 }

@@ -18,7 +18,7 @@ use headcount_block::Totals;
 use super::options::Existing;
 use crate::changes::Changed;
 use crate::commit::Writer;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flush::entry;
 use crate::segment::{Finished, Segment};
 use crate::snapshot::Snapshot;
@@ -88,7 +88,7 @@ fn hidden_now(current: &Arc<Version>, basis: &Basis<'_>, segment: &Segment) -> R
     let mut failed = None;
     let mut stands = true;
     let changes = Snapshot(Arc::clone(current));
-    changes.changes_since(basis.version.origin.seq, &mut |changed| match agrees(
+    let compared = changes.changes_since(basis.version.origin.seq, &mut |changed| match agrees(
         current,
         basis,
         segment,
@@ -104,10 +104,13 @@ fn hidden_now(current: &Arc<Version>, basis: &Basis<'_>, segment: &Segment) -> R
             failed = Some(error);
             ControlFlow::Break(())
         }
-    })?;
-    match failed {
-        Some(error) => Err(error),
-        None => Ok(stands.then_some(hidden)),
+    });
+    match (failed, compared) {
+        (Some(error), _) => Err(error),
+        // What was deleted since may be forgotten already, by an erasure or a full compaction.
+        (None, Err(Error::TooOld { .. })) => Ok(None),
+        (None, Err(error)) => Err(error),
+        (None, Ok(())) => Ok(stands.then_some(hidden)),
     }
 }
 
