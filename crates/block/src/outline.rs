@@ -1,5 +1,7 @@
 //! Where each row of a block begins, found in one pass over its control entries: what a merge steps and searches by.
 
+use std::ops::Range;
+
 use crate::error::Fault;
 use crate::find::uid_prefix;
 use crate::header::ENTRY_LEN;
@@ -9,8 +11,21 @@ use crate::read::{Block, Mark, Pos, UID_LEN_MASK};
 #[derive(Debug, Clone, Copy, Default)]
 struct Start {
     key: u64,
-    ctl: u32,
-    text: u32,
+    /// The position in the control array, shifted left by 32, and the position in the text: blocks are at most 4 MiB long.
+    place: u64,
+}
+
+impl Start {
+    #[inline]
+    const fn new(key: u64, pos: Pos) -> Self {
+        Self { key, place: (pos.ctl as u64) << 32 | pos.text as u64 }
+    }
+
+    #[inline]
+    fn pos(&self) -> Pos {
+        let word = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        Pos { ctl: word(self.place >> 32), text: word(self.place & u64::from(u32::MAX)) }
+    }
 }
 
 /// The starts of the rows of one block, and their UIDs as numbers; it is read anew for each block, in the same memory.
@@ -41,7 +56,7 @@ impl Outline {
             }
             let key = self.key(block.wide_row(&exception)?.uid());
             if let Some(start) = self.starts.get_mut(at.ordinal) {
-                *start = Start { key, ..start_of(at.pos) };
+                *start = Start::new(key, at.pos);
             }
             (at.ordinal, at.exception) = (at.ordinal + 1, at.exception + 1);
         }
@@ -50,7 +65,7 @@ impl Outline {
             return Err(block.ctl_fault("users in the control entries", at.pos.ctl));
         }
         if let Some(end) = self.starts.last_mut() {
-            *end = start_of(at.pos);
+            *end = Start::new(0, at.pos);
         }
         Ok(())
     }
@@ -70,25 +85,42 @@ impl Outline {
             return Err(block.ctl_fault("a user begins without a UID", at.pos.ctl));
         }
         let Pos { ctl: first, mut text } = at.pos;
-        let mut row = at.ordinal;
+        let keyed = block.text.get(self.skip..).unwrap_or_default();
+        let (mut row, mut shortest) = (at.ordinal, usize::MAX);
+        let mut plain = true;
         // Every entry is written where the next row stands, and only one that begins a row goes on from there: how many
         // entries a row has cannot be guessed, and there is no branch that would try.
         for (ctl, &[head, _, len]) in (first..).zip(entries) {
             let uid_len = usize::from(head & UID_LEN_MASK);
-            let key = match block.text.get(text + self.skip..).and_then(<[u8]>::first_chunk) {
-                Some(bytes) => cut(u64::from_be_bytes(*bytes), uid_len.saturating_sub(self.skip)),
-                // Near the end of the text, where other ranges' UIDs are shorter than what this one's have in common.
-                None => self.key(block.text.get(text..text + uid_len).ok_or_else(|| fault(ctl))?),
-            };
+            let key = keyed.get(text..).and_then(<[u8]>::first_chunk).map(|bytes| u64::from_be_bytes(*bytes));
+            plain &= key.is_some();
             let start = self.starts.get_mut(row).ok_or_else(|| fault(ctl))?;
-            *start = Start { key, ..start_of(Pos { ctl, text }) };
-            row += usize::from(uid_len != 0);
+            *start = Start::new(key.unwrap_or_default(), Pos { ctl, text });
+            let begins = uid_len != 0;
+            row += usize::from(begins);
+            shortest = shortest.min(if begins { uid_len } else { usize::MAX });
             text += uid_len + usize::from(len);
         }
         if text > block.header.text_len {
             return Err(fault(to));
         }
+        if !plain || shortest < self.skip + size_of::<u64>() {
+            self.shorten(block, at.ordinal..row)?;
+        }
         *at = Mark { ordinal: row, pos: Pos { ctl: to, text }, ..*at };
+        Ok(())
+    }
+
+    /// Makes keys of rows some of whose UIDs end within the bytes that a key is made of.
+    #[cold]
+    fn shorten(&mut self, block: &Block<'_>, rows: Range<usize>) -> Result<(), Fault> {
+        for row in rows {
+            let Some(start) = self.starts.get(row) else { break };
+            let key = self.key(compact_uid(block, start.pos())?);
+            if let Some(start) = self.starts.get_mut(row) {
+                start.key = key;
+            }
+        }
         Ok(())
     }
 
@@ -104,7 +136,7 @@ impl Outline {
     #[inline]
     pub fn mark(&self, block: &Block<'_>, ordinal: usize) -> Mark {
         let start = self.starts.get(ordinal).or(self.starts.last()).copied().unwrap_or_default();
-        let pos = Pos { ctl: start.ctl as usize, text: start.text as usize };
+        let pos = start.pos();
         let exception = if block.exceptions() == 0 { 0 } else { block.exceptions_before(ordinal) };
         Mark { ordinal: ordinal.min(self.starts.len().saturating_sub(1)), pos, exception }
     }
@@ -119,10 +151,7 @@ impl Outline {
             return Ok(block.row_at(self.mark(block, ordinal))?.map_or(&[], |(uid, _)| uid));
         }
         let Some(start) = self.starts.get(ordinal).filter(|_| ordinal < block.users()) else { return Ok(&[]) };
-        let head = block.ctl.get(start.ctl as usize * ENTRY_LEN).map_or(0, |head| head & UID_LEN_MASK);
-        let at = start.text as usize;
-        let uid = block.text.get(at..at + usize::from(head));
-        uid.ok_or_else(|| block.ctl_fault("text ends before the users", start.ctl as usize))
+        compact_uid(block, start.pos())
     }
 
     /// The first row of `from..to` whose UID is not less than `uid`, or `to`. Only rows are compared whose UIDs share the
@@ -161,18 +190,12 @@ impl Outline {
     }
 }
 
-/// Positions inside a block fit 32 bits: blocks are at most 16 MiB long.
+/// The UID of the compact row at `pos`.
 #[inline]
-fn start_of(pos: Pos) -> Start {
-    let word = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Start { key: 0, ctl: word(pos.ctl), text: word(pos.text) }
-}
-
-/// The first `len` bytes of a number that eight bytes make, the others zero.
-#[inline]
-fn cut(key: u64, len: usize) -> u64 {
-    let rest = u32::try_from(len).map_or(u32::MAX, |len| len.saturating_mul(8));
-    key & !u64::MAX.checked_shr(rest).unwrap_or(0)
+fn compact_uid<'a>(block: &Block<'a>, pos: Pos) -> Result<&'a [u8], Fault> {
+    let head = block.ctl.get(pos.ctl * ENTRY_LEN).map_or(0, |head| head & UID_LEN_MASK);
+    let uid = block.text.get(pos.text..pos.text + usize::from(head));
+    uid.ok_or_else(|| block.ctl_fault("text ends before the users", pos.ctl))
 }
 
 #[cfg(test)]

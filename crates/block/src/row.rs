@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use crate::bytes::get_u16;
 use crate::error::{Fault, LimitError};
 use crate::limits;
+use crate::text::is_plain;
 use crate::user::{Identity, Status, User};
 use crate::view::IdentityRef;
 
@@ -102,6 +103,12 @@ impl<'a> RowRef<'a> {
     #[must_use]
     pub const fn identity_count(&self) -> usize {
         self.count
+    }
+
+    /// Whether no text in it needs JSON escaping or CSV quoting.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        is_plain(self.bytes.get(self.uid_at..).unwrap_or_default())
     }
 
     /// The identities, in link order.

@@ -3,7 +3,7 @@
 //! It renders what the kernel cannot take (rows that need escapes, unusual column orders, the formula guard), and it is
 //! what the kernel is tested against.
 
-use headcount_block::{IdentityRef, UserRef, text};
+use headcount_block::{IdentityRef, RowRef, UserRef, text};
 
 use crate::fields::Field;
 use crate::format::Format;
@@ -11,16 +11,30 @@ use crate::layout::Layout;
 
 /// Appends `user`.
 pub(crate) fn render_user(layout: &Layout, user: &UserRef<'_>, out: &mut Vec<u8>) {
+    render::<false>(layout, user, out);
+}
+
+/// Appends the user in `row`: looks once at all of its text, where [`render_user`] looks at each value.
+pub(crate) fn render_row(layout: &Layout, row: RowRef<'_>, out: &mut Vec<u8>) {
+    if row.is_plain() && !layout.formula_guard {
+        render::<true>(layout, &row.into(), out);
+    } else {
+        render::<false>(layout, &row.into(), out);
+    }
+}
+
+/// Appends a user, of whom `PLAIN` says that no text needs escaping or quoting.
+fn render<const PLAIN: bool>(layout: &Layout, user: &UserRef<'_>, out: &mut Vec<u8>) {
     match layout.format {
         Format::Json => {
             out.push(b',');
-            json_user(layout, user, out);
+            json_user::<PLAIN>(layout, user, out);
         }
         Format::Ndjson => {
-            json_user(layout, user, out);
+            json_user::<PLAIN>(layout, user, out);
             out.push(b'\n');
         }
-        Format::Csv => csv_user(layout, user, out),
+        Format::Csv => csv_user::<PLAIN>(layout, user, out),
     }
 }
 
@@ -59,6 +73,18 @@ pub(crate) fn json_member(name: &str, text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// Appends `head`, `text` and `"`.
+#[inline(always)]
+fn quoted<const PLAIN: bool, const N: usize>(head: &[u8; N], text: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(head);
+    if PLAIN {
+        out.extend_from_slice(text);
+    } else {
+        json_text(text, out);
+    }
+    out.push(b'"');
+}
+
 /// Appends a CSV field, quoted where RFC 4180 asks for it.
 pub(crate) fn csv_text(value: &[u8], out: &mut Vec<u8>) {
     if !text::csv_needs_quotes(value) {
@@ -83,16 +109,16 @@ fn separate(first: &mut bool, out: &mut Vec<u8>) {
     *first = false;
 }
 
-fn json_user(layout: &Layout, user: &UserRef<'_>, out: &mut Vec<u8>) {
+fn json_user<const PLAIN: bool>(layout: &Layout, user: &UserRef<'_>, out: &mut Vec<u8>) {
     let mut first = true;
     out.push(b'{');
     if layout.fields.has(Field::Uid) {
         separate(&mut first, out);
-        json_member("UID", user.uid(), out);
+        quoted::<PLAIN, _>(b"\"UID\":\"", user.uid(), out);
     }
     if layout.fields.has(Field::Status) {
         separate(&mut first, out);
-        json_member("status", user.status().as_str().as_bytes(), out);
+        quoted::<true, _>(b"\"status\":\"", user.status().as_str().as_bytes(), out);
     }
     if layout.fields.has_identities() {
         separate(&mut first, out);
@@ -100,37 +126,42 @@ fn json_user(layout: &Layout, user: &UserRef<'_>, out: &mut Vec<u8>) {
         let mut first = true;
         for identity in user.identities() {
             separate(&mut first, out);
-            json_identity(layout, &identity, out);
+            json_identity::<PLAIN>(layout, &identity, out);
         }
         out.push(b']');
     }
     out.push(b'}');
 }
 
-fn json_identity(layout: &Layout, identity: &IdentityRef<'_>, out: &mut Vec<u8>) {
+fn json_identity<const PLAIN: bool>(layout: &Layout, identity: &IdentityRef<'_>, out: &mut Vec<u8>) {
     let mut first = true;
     out.push(b'{');
     if layout.fields.has(Field::Provider) {
         separate(&mut first, out);
-        json_member("provider", identity.provider, out);
+        quoted::<PLAIN, _>(b"\"provider\":\"", identity.provider, out);
     }
     if layout.fields.has(Field::ProviderUid) {
         separate(&mut first, out);
-        json_member("providerUID", identity.provider_uid, out);
+        quoted::<PLAIN, _>(b"\"providerUID\":\"", identity.provider_uid, out);
     }
     out.push(b'}');
 }
 
-fn csv_user(layout: &Layout, user: &UserRef<'_>, out: &mut Vec<u8>) {
+fn csv_user<const PLAIN: bool>(layout: &Layout, user: &UserRef<'_>, out: &mut Vec<u8>) {
     let mut identities = user.identities();
     let first = identities.next();
-    csv_row(layout, user, first.as_ref(), out);
+    csv_row::<PLAIN>(layout, user, first.as_ref(), out);
     if layout.fields.has_identities() {
-        identities.for_each(|identity| csv_row(layout, user, Some(&identity), out));
+        identities.for_each(|identity| csv_row::<PLAIN>(layout, user, Some(&identity), out));
     }
 }
 
-fn csv_row(layout: &Layout, user: &UserRef<'_>, identity: Option<&IdentityRef<'_>>, out: &mut Vec<u8>) {
+fn csv_row<const PLAIN: bool>(
+    layout: &Layout,
+    user: &UserRef<'_>,
+    identity: Option<&IdentityRef<'_>>,
+    out: &mut Vec<u8>,
+) {
     let start = out.len();
     let mut first = true;
     for field in layout.fields.iter() {
@@ -141,7 +172,9 @@ fn csv_row(layout: &Layout, user: &UserRef<'_>, identity: Option<&IdentityRef<'_
             Field::ProviderUid => identity.map_or(&[][..], |i| i.provider_uid),
             Field::Status => user.status().as_str().as_bytes(),
         };
-        if layout.formula_guard && matches!(value.first(), Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r')) {
+        if PLAIN {
+            out.extend_from_slice(value);
+        } else if layout.formula_guard && matches!(value.first(), Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r')) {
             csv_text(&[b"'", value].concat(), out);
         } else {
             csv_text(value, out);

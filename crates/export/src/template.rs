@@ -8,8 +8,6 @@
 //! where the text depends on the provider and on the *kind* of the entry: whether it begins a user, and the user's status.
 //! An entry that begins a user also closes the user before it.
 
-use std::sync::Arc;
-
 use headcount_block::{Dictionary, Status};
 
 use crate::fields::Field;
@@ -235,7 +233,7 @@ impl Templates {
 /// Templates of the dictionaries seen last.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
-    entries: Vec<(u64, Arc<Templates>)>,
+    entries: Vec<(u64, Templates)>,
 }
 
 impl Cache {
@@ -243,16 +241,26 @@ impl Cache {
     const MOST: usize = 32;
 
     /// The templates of `dict`. A cache is used with one layout only.
-    pub(crate) fn get(&mut self, layout: &Layout, dict: &Dictionary) -> Arc<Templates> {
+    #[inline]
+    pub(crate) fn get(&mut self, layout: &Layout, dict: &Dictionary) -> &Templates {
         let id = dict.unique_id();
-        if let Some((_, templates)) = self.entries.iter().find(|(known, _)| *known == id) {
-            return Arc::clone(templates);
+        let at = self.entries.iter().position(|(known, _)| *known == id).unwrap_or_else(|| self.make(layout, dict));
+        match self.entries.get(at) {
+            Some((_, templates)) => templates,
+            None => &EMPTY,
         }
+    }
+
+    /// Adds the templates of `dict`; returns where they are.
+    #[cold]
+    fn make(&mut self, layout: &Layout, dict: &Dictionary) -> usize {
         if self.entries.len() >= Self::MOST {
             self.entries.remove(0);
         }
-        let templates = Arc::new(Templates::new(layout, dict));
-        self.entries.push((id, Arc::clone(&templates)));
-        templates
+        self.entries.push((dict.unique_id(), Templates::new(layout, dict)));
+        self.entries.len() - 1
     }
 }
+
+/// Templates of a dictionary that was never made: every entry is a fault.
+static EMPTY: Templates = Templates::W16(Slots { slots: Vec::new(), mids: Vec::new() });
