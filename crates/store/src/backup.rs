@@ -1,6 +1,7 @@
 //! Backup: a consistent copy of one version, which opens as a store.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use headcount_block::Progress;
@@ -107,7 +108,10 @@ fn link(segment: &Segment, dest: &Path) -> Result<bool> {
     if fs::hard_link(segment.path(), &to).is_ok() {
         return Ok(true);
     }
-    fs::copy(segment.path(), &to).map_err(|e| Error::io("copy", segment.path(), e))?;
-    files::sync_file(&to)?;
+    // Another file system, or a snapshot that outlived its store: then only the open file is left.
+    let mut file = files::create_new(&to)?;
+    segment.copy_to(&mut file)?;
+    file.set_permissions(fs::Permissions::from_mode(0o400)).map_err(|e| Error::io("make read-only", &to, e))?;
+    file.sync_all().map_err(|e| Error::io("fsync", &to, e))?;
     Ok(false)
 }

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use headcount_store::block::{Identity, Progress, RowBuf, User};
 use headcount_store::{
-    Batch, Compaction, Error, LoadOptions, Options, Place, Precondition, RefuseReason, RowKind, Store,
+    Backend, Batch, BulkLoad, Compaction, Error, Existing, LoadOptions, Options, Place, Precondition, RefuseReason,
+    RowKind, Shard, Store,
 };
 
 fn put(store: &Store, uid: &str) -> u64 {
@@ -126,6 +127,14 @@ fn a_user_who_came_back_after_an_unfinished_erasure_stays() {
     store.close().unwrap();
 }
 
+fn shard_of(load: &BulkLoad, users: &[User]) -> Shard {
+    let (mut shard, mut row) = (load.shard(), RowBuf::new());
+    for (line, user) in (1..).zip(users) {
+        shard.push(row.encode(user).unwrap(), Place { file: 0, line, offset: line }, RowKind::User).unwrap();
+    }
+    shard
+}
+
 #[test]
 fn a_load_beside_which_deletions_are_forgotten_is_checked_again() {
     let dir = tempfile::tempdir().unwrap();
@@ -134,11 +143,7 @@ fn a_load_beside_which_deletions_are_forgotten_is_checked_again() {
         put(&store, uid);
     }
     let load = store.bulk_load(LoadOptions { threads: 1, ..LoadOptions::default() }, &Arc::default()).unwrap();
-    let (mut shard, mut row) = (load.shard(), RowBuf::new());
-    for (line, uid) in (1..).zip(["loaded", "there"]) {
-        let user = User::new(uid).with_identity("q", uid);
-        shard.push(row.encode(&user).unwrap(), Place { file: 0, line, offset: line }, RowKind::User).unwrap();
-    }
+    let shard = shard_of(&load, &["loaded", "there"].map(|uid| User::new(uid).with_identity("q", uid)));
     // The base of the load holds the file.
     assert!(matches!(erase(&store, "there"), Err(Error::Pinned { .. }) | Ok(_)));
     delete(&store, "gone");
@@ -147,4 +152,60 @@ fn a_load_beside_which_deletions_are_forgotten_is_checked_again() {
     assert_eq!(store.get("there").unwrap(), Some(User::new("there").with_identity("q", "there")));
     assert_eq!(store.stats().totals.users(), 2);
     store.close().unwrap();
+}
+
+#[test]
+fn a_load_beside_commits_unites_with_providers_that_came_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path().join("s"), &Options::default()).unwrap();
+    put(&store, "a");
+    let options = LoadOptions { threads: 1, existing: Existing::Merge, ..LoadOptions::default() };
+    let load = store.bulk_load(options, &Arc::default()).unwrap();
+    let shard = shard_of(&load, &[User::new("a").with_identity("q", "1")]);
+    let mut batch = Batch::new();
+    batch.link("a", Identity::new("new", "1"));
+    store.commit(batch).unwrap();
+    load.finish(vec![shard], &mut |_| Ok(())).unwrap();
+    let united = User::new("a").with_identity("p", "a").with_identity("new", "1").with_identity("q", "1");
+    assert_eq!(store.get("a").unwrap(), Some(united));
+    store.close().unwrap();
+}
+
+#[test]
+fn what_a_load_found_unchanged_is_looked_at_again_after_commits() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path().join("s"), &Options::default()).unwrap();
+    put(&store, "a");
+    let load = store.bulk_load(LoadOptions { threads: 1, ..LoadOptions::default() }, &Arc::default()).unwrap();
+    let shard = shard_of(&load, &[User::new("a").with_identity("p", "a")]);
+    let deleted = delete(&store, "a");
+    let report = load.finish(vec![shard], &mut |_| Ok(())).unwrap();
+    assert_eq!((report.seq, report.users, report.unchanged), (deleted + 1, 1, 0));
+    assert_eq!(store.get("a").unwrap(), Some(User::new("a").with_identity("p", "a")));
+    store.close().unwrap();
+}
+
+#[test]
+fn a_snapshot_that_outlived_its_store_can_be_backed_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    for (backend, name) in [(Backend::Mmap, "one"), (Backend::Pread, "two")] {
+        let options = Options { backend, ..Options::default() };
+        let store = if path.exists() { Store::open(&path, &options) } else { Store::create(&path, &options) }.unwrap();
+        put(&store, "a");
+        store.flush().unwrap();
+        put(&store, "b");
+        let snapshot = store.snapshot();
+        delete(&store, "a");
+        store.compact(Compaction::Full, &Progress::default()).unwrap();
+        store.close().unwrap();
+        // It removes what no manifest names.
+        Store::open(&path, &options).unwrap().close().unwrap();
+        let copy = dir.path().join(name);
+        snapshot.backup(&copy, &Progress::default()).unwrap();
+        let copy = Store::open(&copy, &options).unwrap();
+        assert_eq!(copy.get("a").unwrap(), Some(User::new("a").with_identity("p", "a")));
+        assert_eq!(copy.stats().totals.users(), 2);
+        copy.close().unwrap();
+    }
 }

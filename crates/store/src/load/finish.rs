@@ -82,16 +82,12 @@ impl BulkLoad {
         }
         let named = providers.by_count().into_iter();
         let named = named.map(|(name, n)| (String::from_utf8_lossy(name).into_owned(), n)).collect();
-        if self.options.existing == Existing::Merge {
-            self.base.each_provider(&mut |name| Ok(providers.add(name, 0)?))?;
-        }
-        let dict = providers.finish().map_err(|f| Error::fault(f, &self.store.dir, 0))?;
         let mut report = LoadReport { providers: named, ..LoadReport::default() };
-        let dict = Arc::new(dict);
         // Commits go on while the load is checked, and what they changed is looked at afterwards. When that stands
         // against it, or rejected records are being written away, it is checked with the commits waiting.
         if !self.options.skip_rejected {
             let mut counts = report.clone();
+            let dict = self.dictionary(providers.clone())?;
             let pass = self.passes(&shards, &dict, &mut counts, rejects)?;
             if let Some(report) = self.complete(pass, counts, None)? {
                 return Ok(report);
@@ -100,8 +96,17 @@ impl BulkLoad {
         let store = Arc::clone(&self.store);
         let mut writer = lock(&store.writer);
         self.base = store.version.load_full();
+        let dict = self.dictionary(providers)?;
         let pass = self.passes(&shards, &dict, &mut report, rejects)?;
         self.complete(pass, report, Some(&mut writer))?.ok_or(Error::Busy)
+    }
+
+    /// The dictionary of what is written: with the providers of those users of the basis that the load unites with its own.
+    fn dictionary(&self, mut providers: DictionaryBuilder) -> Result<Arc<Dictionary>> {
+        if self.options.existing == Existing::Merge {
+            self.base.each_provider(&mut |name| Ok(providers.add(name, 0)?))?;
+        }
+        providers.finish().map(Arc::new).map_err(|f| Error::fault(f, &self.store.dir, 0))
     }
 
     /// Writes until nothing conflicts.
@@ -235,7 +240,11 @@ impl BulkLoad {
         report.merged = pass.counts.merged;
         report.superseded = pass.counts.superseded;
         report.identities_repeated = pass.counts.repeated;
-        let Some(finished) = pass.finished else { return Ok(Some(report)) };
+        let Some(finished) = pass.finished else {
+            // All was there already; whether it still is, nobody looked.
+            let stands = writer.is_some() || self.options.dry_run || self.store.version.load().origin.seq == report.seq;
+            return Ok(stands.then_some(report));
+        };
         let totals = finished.totals();
         (report.users, report.identities) = (totals.users(), totals.identities());
         report.pending = totals.pending.users;

@@ -1,5 +1,6 @@
 //! An open segment: what is verified when, and how blocks and pages are reached.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -129,6 +130,17 @@ impl Segment {
     /// Has the file removed as soon as nobody reads it any more: no manifest names it.
     pub(crate) fn doom(&self) {
         self.doomed.store(true, Relaxed);
+    }
+
+    /// Writes the whole file to `to`.
+    pub(crate) fn copy_to(&self, to: &mut impl Write) -> Result<()> {
+        const PIECE: usize = 1 << 20;
+        for offset in (0..self.data.len()).step_by(PIECE) {
+            let len = usize::try_from(self.data.len() - offset).map_or(PIECE, |rest| rest.min(PIECE));
+            let bytes = self.data.read(offset, len).map_err(|e| self.io(e, offset))?;
+            to.write_all(&bytes).map_err(|e| Error::io("copy", &self.path, e))?;
+        }
+        Ok(())
     }
 
     /// Least and greatest UID of a row; both empty when there is none.
