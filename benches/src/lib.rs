@@ -1,5 +1,7 @@
-//! What the benchmarks and the oracle test share: settings, synthetic users, and the slow way to export them.
+//! What the benchmarks, the oracle test and the crash tests share: settings, synthetic users, the slow way to export
+//! them, and a program to be killed.
 
+pub mod crash;
 pub mod oracle;
 mod settings;
 mod synth;
