@@ -53,6 +53,7 @@ pub enum Piece<'a> {
 impl<'a> Span<'a> {
     /// The rows `rows` of `block`, which lies at byte `offset` of `file`.
     #[must_use]
+    #[inline]
     pub fn new(block: &'a Block<'a>, rows: Range<usize>, file: &'a Path, offset: u64) -> Self {
         let end = rows.end.min(block.users());
         Self { rows: rows.start.min(end)..end, block, file, offset, ends: None }
@@ -61,6 +62,7 @@ impl<'a> Span<'a> {
     /// The rows from one cursor to another that went forward from there in the same block, as [`new`](Self::new): saves
     /// looking for both ends.
     #[must_use]
+    #[inline]
     pub fn between(block: &'a Block<'a>, from: Mark, to: Mark, file: &'a Path, offset: u64) -> Self {
         Self { ends: Some((from, to)), ..Self::new(block, from.ordinal..to.ordinal, file, offset) }
     }
@@ -108,6 +110,14 @@ impl<'a> Span<'a> {
         fault.at(self.file, self.offset)
     }
 
+    /// The span as one clean stretch, where it is known at once to be one: what a merge hands out most often.
+    #[must_use]
+    #[inline]
+    pub fn as_clean(&self) -> Option<Clean<'a>> {
+        let (from, to) = self.ends.filter(|_| self.block.exceptions() == 0)?;
+        stretch(self.block, from.pos, to.pos, self.rows.len())
+    }
+
     /// The span as clean stretches and single rows, in order.
     ///
     /// # Errors
@@ -131,6 +141,15 @@ impl<'a> Span<'a> {
     }
 }
 
+/// The `users` compact rows between two positions; `None` when they are not inside the block, one after the other.
+#[inline]
+fn stretch<'a>(block: &Block<'a>, from: Pos, to: Pos, users: usize) -> Option<Clean<'a>> {
+    let entries = to.ctl.checked_sub(from.ctl)?;
+    let text_len = to.text.checked_sub(from.text).filter(|_| to.text <= block.header.text_len)?;
+    let ctl = block.ctl.get(from.ctl * ENTRY_LEN..).filter(|ctl| ctl.len() > entries * ENTRY_LEN)?;
+    Some(Clean { ctl, entries, text: block.text.get(from.text..)?, text_len, users })
+}
+
 /// Iterator over the pieces of a [`Span`].
 #[derive(Debug)]
 pub struct Pieces<'a> {
@@ -144,17 +163,11 @@ pub struct Pieces<'a> {
 impl<'a> Pieces<'a> {
     /// Compact rows up to row `ordinal`, whose entries and text begin at `to`.
     fn clean(&mut self, ordinal: usize, to: Pos) -> Result<Piece<'a>, Error> {
-        let (block, from) = (self.span.block, self.pos);
-        let inside = from.ctl <= to.ctl && from.text <= to.text;
-        let ctl =
-            block.ctl.get(from.ctl * ENTRY_LEN..).filter(|ctl| inside && ctl.len() > (to.ctl - from.ctl) * ENTRY_LEN);
-        let text = block.text.get(from.text..).filter(|_| to.text <= block.header.text_len);
-        let (Some(ctl), Some(text)) = (ctl, text) else {
+        let block = self.span.block;
+        let Some(clean) = stretch(block, self.pos, to, ordinal - self.next) else {
             let fault = Fault::new("exception position", 44, block.header.text_len as u64, to.text as u64);
             return Err(self.span.damage(fault));
         };
-        let clean =
-            Clean { ctl, entries: to.ctl - from.ctl, text, text_len: to.text - from.text, users: ordinal - self.next };
         self.next = ordinal;
         self.pos = to;
         Ok(Piece::Clean(clean))

@@ -18,6 +18,8 @@ use crate::template::{FIXED, KINDS, MID_MAX, Slots, Templates};
 pub(crate) const WINDOW: usize = 4096;
 /// UIDs up to this length take no loop.
 const UID_WIDE: usize = 48;
+/// Room for what [`Layout::close`] returns, at least.
+const CLOSE: usize = 4;
 /// ProviderUIDs up to this length take no loop.
 const PROVIDER_UID_WIDE: usize = 32;
 /// Width of a step of the loop for longer values.
@@ -82,15 +84,11 @@ pub(crate) struct Rendered {
 
 /// Bytes that `clean` renders to at most.
 pub(crate) fn bound(templates: &Templates, clean: &Clean<'_>) -> usize {
-    fn longest<const W: usize>(slots: &Slots<W>) -> usize {
-        let of = |s: &Slot<W>| usize::from(s.pre_len) + usize::from(s.mid_len) + usize::from(s.post_len);
-        slots.slots.iter().map(of).max().unwrap_or_default()
-    }
     let fixed = match templates {
-        Templates::W16(slots) => longest(slots),
-        Templates::W32(slots) => longest(slots),
-        Templates::W64(slots) => longest(slots),
-        Templates::W96(slots) => longest(slots),
+        Templates::W16(slots) => slots.longest,
+        Templates::W32(slots) => slots.longest,
+        Templates::W64(slots) => slots.longest,
+        Templates::W96(slots) => slots.longest,
     };
     // A UID may be repeated in every row of its user.
     clean.text_len + clean.entries * (fixed + headcount_block::limits::COMPACT_UID_MAX) + FIXED
@@ -127,7 +125,10 @@ pub(crate) fn render(
     };
     let rendered = rendered.ok_or_else(fault)?;
     let end = rendered.end + close.len();
-    out.get_mut(rendered.end..end).ok_or_else(fault)?.copy_from_slice(close);
+    // What the next user begins with goes over the rest of it.
+    let mut padded = [0; CLOSE];
+    padded.iter_mut().zip(close).for_each(|(to, from)| *to = *from);
+    *out.get_mut(rendered.end..).and_then(<[u8]>::first_chunk_mut).ok_or_else(fault)? = padded;
     if layout.include_pending && rendered.users != clean.users as u64 {
         return Err(Fault::new("users of a clean stretch", 0, clean.users as u64, rendered.users));
     }

@@ -159,6 +159,12 @@ impl<'a> Renderer<'a> {
 
 impl Visitor for Renderer<'_> {
     fn span(&mut self, span: &Span<'_>) -> Result<(), SourceError> {
+        // Between changes: too short to bear much ado. Nothing is added when it fails.
+        if let Some(clean) = span.as_clean().filter(|_| self.fast) {
+            let templates = self.templates.get(self.layout, span.dictionary());
+            self.page.clean(self.layout, templates, &clean).map_err(|fault| span.damage(fault))?;
+            return self.flush_if_full();
+        }
         let before = (self.page.counts, self.page.buffer.counts, self.page.buffer.end());
         if let Err(error) = self.rows(span).and_then(|()| self.compare(span, before.0)) {
             // What is wrong is not handed on, nor counted as sent.

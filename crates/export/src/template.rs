@@ -29,6 +29,8 @@ pub(crate) struct Slots<const W: usize> {
     pub(crate) slots: Vec<Slot<W>>,
     /// The whole `mid` of each slot, for those that are longer than `W`; padded with at least 16 bytes.
     pub(crate) mids: Vec<Vec<u8>>,
+    /// The greatest sum of the lengths of an entry's fixed parts.
+    pub(crate) longest: usize,
 }
 
 /// Slots of one dictionary and layout, at the least width that holds the usual provider names.
@@ -197,7 +199,7 @@ fn entries(dict: &Dictionary) -> impl Iterator<Item = Entry<'_>> {
 }
 
 fn slots<const W: usize>(layout: &Layout, dict: &Dictionary) -> Slots<W> {
-    let mut all = Slots { slots: Vec::new(), mids: Vec::new() };
+    let mut all = Slots { slots: Vec::new(), mids: Vec::new(), longest: 0 };
     for entry in entries(dict) {
         let made = pattern(layout, entry).and_then(|p| Some((slot(layout, entry, &p)?, p)));
         let (slot, mid) = match made {
@@ -208,6 +210,8 @@ fn slots<const W: usize>(layout: &Layout, dict: &Dictionary) -> Slots<W> {
             }
             None => (Slot::invalid(), vec![0; FIXED]),
         };
+        let fixed = usize::from(slot.pre_len) + usize::from(slot.mid_len) + usize::from(slot.post_len);
+        all.longest = all.longest.max(fixed);
         all.slots.push(slot);
         all.mids.push(if mid.len() > W + FIXED { mid } else { Vec::new() });
     }
@@ -263,4 +267,4 @@ impl Cache {
 }
 
 /// Templates of a dictionary that was never made: every entry is a fault.
-static EMPTY: Templates = Templates::W16(Slots { slots: Vec::new(), mids: Vec::new() });
+static EMPTY: Templates = Templates::W16(Slots { slots: Vec::new(), mids: Vec::new(), longest: 0 });

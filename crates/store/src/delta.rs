@@ -6,13 +6,16 @@
 //! - A generation is written in one life of the process, insert-only, and never cleaned: it gives no space back.
 //! - A leftover `snap.*.generating` makes every later open fail: it is removed first, under our own lock.
 //! - Its drop panics after an I/O error: [`Log::close`] takes the database apart where that cannot reach the caller.
+//! - Its threads may hold the file, written to and locked, for a moment after the drop: closing waits for them.
 //!
 //! A group of commits is one insert batch. Keys are the group's first seq and a chunk number, big-endian; values are at
 //! most 64 KiB: the chunk, and in front of it format, number of chunks, length of the group and checksum of it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bincode::Options as _;
 use headcount_block::{Damage, RowRef, checksum};
@@ -31,6 +34,8 @@ const CHUNK: usize = (64 << 10) - HEAD;
 const GROUP_MAX: u64 = 256 << 20;
 /// Bytes of pages that sled keeps in memory: what is written is not read again.
 const CACHE: u64 = 1 << 20;
+/// Longest wait for sled's threads to let go of a database.
+const LET_GO: Duration = Duration::from_secs(2);
 /// The file of a sled database that holds the data.
 const DB: &str = "db";
 
@@ -176,11 +181,8 @@ impl Log {
 
     /// Closes the database; what was not synced may be lost.
     pub(crate) fn close(mut self) -> Result<()> {
-        let db = self.db.take();
-        guarded(&self.path, || {
-            drop(db);
-            Ok(())
-        })
+        let Some(db) = self.db.take() else { return Ok(()) };
+        let_go(db, &self.path, &self.file)
     }
 
     /// Closes and deletes a log that no manifest names.
@@ -193,12 +195,8 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        let db = self.db.take();
         // Nobody can be told here, and what was acknowledged is on disk.
-        let _ = guarded(&self.path, || {
-            drop(db);
-            Ok(())
-        });
+        let _ = self.db.take().map(|db| let_go(db, &self.path, &self.file));
     }
 }
 
@@ -221,6 +219,20 @@ fn open(path: &Path) -> Result<sled::Db> {
         .use_compression(false)
         .mode(sled::Mode::HighThroughput);
     guarded(path, || config.open())
+}
+
+/// Drops a database, and waits until its file, of which `file` is another handle, is not locked any more.
+fn let_go(db: sled::Db, path: &Path, file: &File) -> Result<()> {
+    guarded(path, || {
+        drop(db);
+        Ok(())
+    })?;
+    let deadline = Instant::now() + LET_GO;
+    while matches!(file.try_lock(), Err(TryLockError::WouldBlock)) && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let _ = file.unlock();
+    Ok(())
 }
 
 fn flush(db: &sled::Db, path: &Path) -> Result<()> {
@@ -268,6 +280,8 @@ pub(crate) fn read(path: &Path, first: u64, each: &mut dyn FnMut(Record) -> Resu
 
 fn read_open(path: &Path, first: u64, each: &mut dyn FnMut(Record) -> Result<()>) -> Result<u64> {
     let db = open(path)?;
+    let name = path.join(DB);
+    let file = File::open(&name).map_err(|e| Error::io("open", &name, e))?;
     let mut expected = first;
     let mut group = Group::default();
     let outcome = db.iter().try_for_each(|entry| {
@@ -283,10 +297,7 @@ fn read_open(path: &Path, first: u64, each: &mut dyn FnMut(Record) -> Result<()>
         }
         Ok(())
     });
-    guarded(path, || {
-        drop(db);
-        Ok(())
-    })?;
+    let_go(db, path, &file)?;
     outcome.map(|()| expected.saturating_sub(1))
 }
 
@@ -368,4 +379,24 @@ fn codec() -> impl bincode::Options {
         .with_little_endian()
         .with_limit(GROUP_MAX)
         .reject_trailing_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_another_thread_still_holds_is_closed_when_it_lets_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::create(dir.path(), 1).unwrap();
+        let path = log.path.clone();
+        let held = log.db.clone();
+        let thread = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            drop(held);
+        });
+        drop(log);
+        open(&path).unwrap();
+        thread.join().unwrap();
+    }
 }

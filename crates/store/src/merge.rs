@@ -86,25 +86,41 @@ pub(crate) fn walk(layers: &[LayerRef<'_>], range: &UidRange, receiver: &mut imp
 /// The cursor with the least UID, the newest of equals, after stepping the others over an equal one; and the one with the
 /// least UID of the others.
 fn next_stretch(cursors: &mut Vec<Cursor<'_>>) -> Result<Option<(usize, Option<usize>)>, Error> {
-    // `min_by` returns the first of equals: the newest.
-    let least = cursors.iter().enumerate().min_by(|a, b| a.1.order(b.1)).map(|(i, _)| i);
-    let Some(least) = least else { return Ok(None) };
-    let (front, rest) = cursors.split_at_mut(least + 1);
+    let (least, next, tied) = least_two(cursors);
+    if !tied {
+        return Ok(least.map(|least| (least, next)));
+    }
+    let Some((front, rest)) = least.and_then(|least| cursors.split_at_mut_checked(least + 1)) else { return Ok(None) };
     let Some(first) = front.last() else { return Ok(None) };
     // Equal UIDs are only behind the least one: in front of it they would have been it.
-    let mut ended = false;
     for cursor in rest {
         if cursor.order(first) == Ordering::Equal {
             cursor.step()?;
-            ended |= cursor.done;
         }
     }
-    if ended {
-        cursors.retain(|cursor| !cursor.done);
+    cursors.retain(|cursor| !cursor.done);
+    let (least, next, _) = least_two(cursors);
+    Ok(least.map(|least| (least, next)))
+}
+
+/// The cursor with the least UID, the first of equals; the next one; and whether they are equal.
+fn least_two(cursors: &[Cursor<'_>]) -> (Option<usize>, Option<usize>, bool) {
+    let mut all = cursors.iter().enumerate();
+    let Some(mut least) = all.next() else { return (None, None, false) };
+    let mut next: Option<(usize, &Cursor<'_>)> = None;
+    let mut tied = false;
+    for other in all {
+        match other.1.order(least.1) {
+            Ordering::Less => (next, least, tied) = (Some(least), other, false),
+            order => {
+                tied |= order == Ordering::Equal;
+                if next.is_none_or(|next| other.1.order(next.1) == Ordering::Less) {
+                    next = Some(other);
+                }
+            }
+        }
     }
-    let others = cursors.iter().enumerate().filter(|(i, _)| *i != least);
-    let next = others.min_by(|a, b| a.1.order(b.1)).map(|(i, _)| i);
-    Ok(Some((least, next)))
+    (Some(least.0), next.map(|(i, _)| i), tied)
 }
 
 /// The range of a merge, and how many bytes all its UIDs begin with: what is left of eight bytes after them tells most UIDs
