@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use headcount_block::{RowRef, UidRange};
+use headcount_block::{RowRef, UidRange, uid_prefix};
 use imbl::OrdMap;
 
 use crate::segment::hash_index::{hash_identity, hash_uid};
@@ -19,18 +19,23 @@ use crate::segment::hash_index::{hash_identity, hash_uid};
 const LEN: usize = 2;
 
 /// A user as a delta holds it: UID and row in one piece of memory, for whoever compares the UID mostly wants the row.
-/// It is ordered by UID.
+///
+/// It is ordered by UID. The first bytes of that are beside the pointer: a search through the map nearly always does without
+/// the memory behind it, which is not in the cache.
 #[derive(Debug, Clone)]
-pub(crate) struct Record(Arc<[u8]>);
+pub(crate) struct Record {
+    prefix: u64,
+    bytes: Arc<[u8]>,
+}
 
 impl Record {
     fn new(uid: &[u8], row: Option<&[u8]>) -> Self {
         let len = u16::try_from(uid.len()).unwrap_or(u16::MAX).to_le_bytes();
-        Self([&len, uid, row.unwrap_or_default()].concat().into())
+        Self { prefix: uid_prefix(uid), bytes: [&len, uid, row.unwrap_or_default()].concat().into() }
     }
 
     fn split(&self) -> (&[u8], &[u8]) {
-        let (len, rest) = self.0.split_first_chunk::<LEN>().unwrap_or((&[0; LEN], &[]));
+        let (len, rest) = self.bytes.split_first_chunk::<LEN>().unwrap_or((&[0; LEN], &[]));
         rest.split_at_checked(usize::from(u16::from_le_bytes(*len))).unwrap_or_default()
     }
 
@@ -46,24 +51,77 @@ impl Record {
 
     /// Reads a byte of each of its first cache lines, so that they are on their way.
     fn touch(&self) {
-        let byte = |at: usize| self.0.get(at).copied().unwrap_or_default();
-        black_box(byte(0) ^ byte(64) ^ byte(128) ^ self.0.last().copied().unwrap_or_default());
+        let byte = |at: usize| self.bytes.get(at).copied().unwrap_or_default();
+        black_box(byte(0) ^ byte(64) ^ byte(128) ^ self.bytes.last().copied().unwrap_or_default());
     }
 }
 
-impl Borrow<[u8]> for Record {
-    fn borrow(&self) -> &[u8] {
+/// What records are ordered and found by: the number first, and the UID only when that does not tell.
+trait Key {
+    fn number(&self) -> u64;
+    fn text(&self) -> &[u8];
+}
+
+impl Key for Record {
+    fn number(&self) -> u64 {
+        self.prefix
+    }
+
+    fn text(&self) -> &[u8] {
         self.uid()
     }
 }
 
-impl PartialEq for Record {
-    fn eq(&self, other: &Self) -> bool {
-        self.uid() == other.uid()
+/// A UID to look for.
+struct Wanted<'u>(u64, &'u [u8]);
+
+impl<'u> Wanted<'u> {
+    fn new(uid: &'u [u8]) -> Self {
+        Self(uid_prefix(uid), uid)
     }
 }
 
-impl Eq for Record {}
+impl Key for Wanted<'_> {
+    fn number(&self) -> u64 {
+        self.0
+    }
+
+    fn text(&self) -> &[u8] {
+        self.1
+    }
+}
+
+impl<'k> Borrow<dyn Key + 'k> for Record {
+    fn borrow(&self) -> &(dyn Key + 'k) {
+        self
+    }
+}
+
+impl Ord for dyn Key + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.number().cmp(&other.number()).then_with(|| self.text().cmp(other.text()))
+    }
+}
+
+impl PartialOrd for dyn Key + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for dyn Key + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for dyn Key + '_ {}
+
+impl Ord for Record {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.prefix.cmp(&other.prefix).then_with(|| self.uid().cmp(other.uid()))
+    }
+}
 
 impl PartialOrd for Record {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
@@ -71,11 +129,13 @@ impl PartialOrd for Record {
     }
 }
 
-impl Ord for Record {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.uid().cmp(other.uid())
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
     }
 }
+
+impl Eq for Record {}
 
 /// When a user was changed.
 #[derive(Debug, Clone, Copy)]
@@ -146,7 +206,7 @@ impl Delta {
         }
         self.last_seq = self.last_seq.max(seq);
         self.logged += 1;
-        self.bytes += record.0.len();
+        self.bytes += record.bytes.len();
         if self.indexed
             && let Some(row) = record.row()
         {
@@ -154,8 +214,11 @@ impl Delta {
                 self.own(hash_pair(self.key, identity.provider, identity.provider_uid), &record);
             }
         }
-        // The map would keep the record that is there already.
-        self.changes.remove(uid);
+        // The map would keep the record that is there already. Most often there is none, and looking costs less.
+        let wanted: &dyn Key = &Wanted::new(uid);
+        if self.changes.contains_key(wanted) {
+            self.changes.remove(wanted);
+        }
         self.changes.insert(record, Stamp { seq, time_ms });
     }
 
@@ -172,7 +235,7 @@ impl Delta {
 
     /// The change of this user, if it changed.
     pub(crate) fn get(&self, uid: &[u8]) -> Option<Change<'_>> {
-        self.changes.get_key_value(uid).map(|(record, stamp)| (record, *stamp))
+        self.changes.get_key_value(&Wanted::new(uid) as &dyn Key).map(|(record, stamp)| (record, *stamp))
     }
 
     /// The user whose row in this delta carries the identity.
