@@ -1,5 +1,9 @@
 //! What the fuzz targets share: users out of arbitrary bytes, and blocks built from them.
 
+/// A store against a model of it, shared with the test of random histories.
+#[path = "../../benches/tests/model/mod.rs"]
+#[allow(dead_code, reason = "histories out of seeds")]
+mod model;
 /// The slow way to export, shared with the oracle test.
 #[path = "../../benches/src/oracle.rs"]
 pub mod oracle;
@@ -16,6 +20,14 @@ use headcount_block::{
 
 /// Id of every block that is built here.
 pub const ID: BlockId = BlockId { file: 0x4865_6164_636f_756e_74, number: 3 };
+
+/// Steps of a history at most: each takes a millisecond or so.
+const STEPS: usize = 200;
+
+/// Does to a store and to its model what `bytes` say, and compares them.
+pub fn history(bytes: &[u8]) {
+    model::run::Run::new(model::dice::Dice::Bytes(bytes)).go(STEPS);
+}
 
 /// A user within the limits, biased towards what is special: long values, repeats, characters to escape.
 #[derive(Debug)]
