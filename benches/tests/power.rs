@@ -1,0 +1,251 @@
+//! Power cuts: every system call of the hammer is recorded, and for each of them the directory is built as it may be left
+//! when the power fails just then, with what no fsync covered lost, kept or torn. What was acknowledged has to be there.
+//!
+//! `POWER_CUTS` limits how many moments are tried (0: all), `POWER_STEPS` is the length of the recording, `CRASH_SEED`
+//! decides what is left.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "tests"
+)]
+
+#[path = "power/disk.rs"]
+mod disk;
+mod support;
+#[path = "power/trace.rs"]
+mod trace;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use disk::{Disk, Done, Keep};
+use headcount_benches::crash::{Acks, Checker, Settings};
+use headcount_store::Store;
+use support::{Hammer, Random, env, in_time, is_there, seed};
+use trace::{Call, Event};
+
+const TRACED: &str = "openat,open,creat,write,pwrite64,writev,pwritev,pwritev2,ftruncate,truncate,fallocate,rename,\
+    renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,mkdir,mkdirat,rmdir,fsync,fdatasync,\
+    sync_file_range,sync,syncfs,msync,chmod,fchmod,fchmodat,close,dup,dup2,dup3,fcntl,copy_file_range,sendfile,splice,\
+    mmap,lseek";
+
+/// What may be left at each moment.
+const LEFT: [Keep; 7] = [Keep::Nothing, Keep::Any, Keep::Names, Keep::Journal, Keep::Data, Keep::Any, Keep::All];
+
+/// A recording: where the store was, and what was called.
+struct Recording {
+    root: PathBuf,
+    calls: Vec<Call>,
+    events: Vec<Event>,
+    _dir: tempfile::TempDir,
+}
+
+fn record(words: &[String]) -> Recording {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
+    fs::create_dir(&root).unwrap();
+    let trace = dir.path().join("trace");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-xx", "-s", "1000000000", "-e", "signal=none", "-e"]);
+    command.arg(format!("trace={TRACED}")).arg("-o").arg(&trace).arg(env!("CARGO_BIN_EXE_hammer"));
+    command.arg(format!("dir={}", root.join("store").display())).args(words).stderr(Stdio::inherit());
+    let (lines, code) = Hammer::start(command).finish(Duration::from_secs(120)).unwrap();
+    assert_eq!(code, Some(0), "{:?}", lines.last());
+    let (calls, events) = trace::parse(&fs::read_to_string(&trace).unwrap());
+    Recording { root, calls, events, _dir: dir }
+}
+
+/// A directory for what is left: in memory where that is possible, since nobody cuts the power of this one.
+fn scratch() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
+}
+
+/// Goes through a recording and calls `at` after every call that changed the disk, made something durable or said
+/// something: with the disk, what was said, what was done last and which step of the workload is under way.
+fn replay(recording: &Recording, mut at: impl FnMut(&Disk, &Acks, &str, &Done)) -> Disk {
+    let mut disk = Disk::new(recording.root.to_str().unwrap());
+    let mut acks = Acks::default();
+    let mut phase = "open".to_owned();
+    for event in &recording.events {
+        let done = match event {
+            Event::Start(number) => disk.start(*number, &recording.calls[*number]),
+            Event::End(number, result) => disk.end(*number, &recording.calls[*number], *result),
+        };
+        if let Done::Said(line) = &done {
+            acks.line(line.trim_end());
+            let mut words = line.split_whitespace();
+            match (words.next(), words.nth(2)) {
+                (Some("begin"), Some(name)) => phase = name.to_owned(),
+                // What comes between the last step and `closed`.
+                (Some("ack" | "seen"), _) => phase = "close".to_owned(),
+                _ => {}
+            }
+        }
+        if done != Done::Nothing {
+            at(&disk, &acks, &phase, &done);
+        }
+    }
+    disk
+}
+
+/// Every file below a directory with its bytes.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut dirs = vec![dir.to_path_buf()];
+    while let Some(at) = dirs.pop() {
+        for entry in fs::read_dir(at).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                found.insert(path.strip_prefix(dir).unwrap().to_path_buf(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// Looks at one directory that a power cut left.
+fn look(mut checker: Checker, dir: &Path, acks: Acks, probe: bool) -> Result<Checker, String> {
+    let path = dir.join("store");
+    if acks.created || path.join("MANIFEST").exists() {
+        checker.check(&path, &acks, probe)?;
+        return Ok(checker);
+    }
+    // Not acknowledged and not there: then it can be created.
+    let options = headcount_store::Options::default();
+    let store = Store::create(&path, &options).map_err(|e| format!("create over what is left: {e}"))?;
+    store.close().map_err(|e| format!("close what was created: {e}"))?;
+    Ok(checker)
+}
+
+/// Cuts the power at `cuts` moments of a run with these settings (0: all), and returns how often each call was the last.
+fn cut(words: &[String], threads: u64, cuts: u64, seed: u64) -> BTreeMap<(String, String), u64> {
+    let recording = record(words);
+    let mut moments = 0_u64;
+    let end = replay(&recording, |_, _, _, _| moments += 1);
+    // The model of the disk is right only if it ends with what is really there.
+    let model = scratch();
+    end.leave(Keep::All, &mut Random(0), model.path());
+    let (modelled, real) = (files(model.path()), files(&recording.root));
+    assert_eq!(modelled.keys().collect::<Vec<_>>(), real.keys().collect::<Vec<_>>(), "other files than in the model");
+    assert!(modelled == real, "other bytes than in the model");
+
+    let parsed = Settings::parse(words.iter().cloned().chain(["dir=x".to_owned()])).unwrap();
+    let checker = Checker::new(parsed.seed, threads, parsed.largest, parsed.options);
+    let (seen, looks) = (Mutex::new(BTreeMap::new()), AtomicU64::new(0));
+    let workers = thread::available_parallelism().map_or(1, usize::from) as u64;
+    // Writes and announcements are many: of those only as many as fit. All else is always tried.
+    let every = moments.checked_div(cuts).map_or(1, |every| every + 1);
+    thread::scope(|scope| {
+        for worker in 0..workers {
+            let (recording, seen, looks, mut checker) = (&recording, &seen, &looks, checker.clone());
+            scope.spawn(move || {
+                let (mut number, mut open) = (0, 0);
+                replay(recording, |disk, acks, phase, done| {
+                    number += 1;
+                    let (what, about) = match done {
+                        Done::Did(what, about) => (*what, about.as_str()),
+                        _ => ("said", ""),
+                    };
+                    if number % every != 0 && matches!(what, "said" | "write" | "sync_file_range" | "ftruncate") {
+                        return;
+                    }
+                    open += 1;
+                    if open % workers != worker {
+                        return;
+                    }
+                    for (kind, keep) in (0_u64..).zip(LEFT) {
+                        // With a limit, every moment has the worst case and every other one of the rest.
+                        if cuts > 0 && kind > 0 && (kind + open / workers).is_multiple_of(2) {
+                            continue;
+                        }
+                        looks.fetch_add(1, Relaxed);
+                        let dir = scratch();
+                        let random = seed ^ number << 8 ^ kind;
+                        disk.leave(keep, &mut Random(random), dir.path());
+                        let (given, asked, path) = (checker.clone(), acks.clone(), dir.path().to_path_buf());
+                        let probe = (number + kind) % 5 == 0;
+                        let looked = in_time(move || look(given, &path, asked, probe));
+                        checker = looked.unwrap_or_else(|error| {
+                            let kept = dir.keep();
+                            panic!(
+                                "{words:?}, CRASH_SEED={seed}: power lost at moment {number} of {moments}, after {phase}: \
+                                 {what} {about}, {keep:?} left of what was not durable, in {}: {error}",
+                                kept.display()
+                            )
+                        });
+                    }
+                    let state = (format!("{phase}: {what}"), about.to_owned());
+                    *seen.lock().unwrap().entry(state).or_insert(0) += 1;
+                });
+            });
+        }
+    });
+    let seen = seen.into_inner().unwrap();
+    for ((what, about), times) in &seen {
+        println!("{times:6}  {what} {about}");
+    }
+    println!("{} power cuts, {} stores looked at", seen.values().sum::<u64>(), looks.into_inner());
+    seen
+}
+
+fn words(text: &str, steps: u64, seed: u64) -> Vec<String> {
+    let steps = format!("steps={}", env("POWER_STEPS", steps));
+    text.split_whitespace().map(str::to_owned).chain([format!("seed={}", seed & 0xffff), steps]).collect()
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_the_power_fails() {
+    if !is_there("strace", "power cuts were NOT tried") {
+        return;
+    }
+    let seed = seed();
+    let seen = cut(&words("delta=5 largest=4", 36, seed), 1, env("POWER_CUTS", 200), seed);
+    // Every numbered state of the modules flush, load/publish, compact and erase lies between two of these.
+    let states = [
+        ("commit: mkdir", "store/delta"),
+        ("commit: fdatasync", "store/delta/db"),
+        ("commit: create", "store/tmp/*.seg"),
+        ("commit: rename", "store/MANIFEST"),
+        ("commit: rename", "store/*.seg"),
+        ("commit: fsync", "store"),
+        ("commit: unlink", "db"),
+        ("commit: rmdir", "delta"),
+        ("load: fdatasync", "store/tmp/*.seg"),
+        ("load: rename", "store/*.seg"),
+        ("load: rename", "store/MANIFEST"),
+        ("compact-full: fsync", "store/tmp/*.seg"),
+        ("compact-full: rename", "store/*.seg"),
+        ("compact-full: rename", "store/MANIFEST"),
+        ("compact-full: unlink", "*.seg"),
+        ("erase: rename", "store/*.seg"),
+        ("erase: rename", "store/MANIFEST"),
+        ("erase: unlink", "*.seg"),
+        ("erase: unlink", "MANIFEST.prev"),
+        ("close: rename", "store/MANIFEST"),
+    ];
+    for (what, about) in states {
+        assert!(seen.contains_key(&(what.to_owned(), about.to_owned())), "no power cut after {what} {about}");
+    }
+}
+
+#[test]
+fn buffered_commits_of_several_threads_are_lost_from_the_end() {
+    if !is_there("strace", "power cuts were NOT tried") {
+        return;
+    }
+    let seed = seed();
+    let text = "delta=12 largest=3 buffered=3 maintenance=1 from=0,0,0";
+    cut(&words(text, 18, seed), 3, env("POWER_CUTS", 60), seed);
+}
