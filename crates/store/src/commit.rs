@@ -176,6 +176,10 @@ impl Inner {
                 if !records.is_empty() {
                     self.publish(version);
                 }
+                // The next log is made ahead of need; once that is done, nobody is woken for it.
+                if writer.spare.is_none() && self.is_full(2) {
+                    self.signals.notify();
+                }
             }
             Err(error) => {
                 let mut first = Some(self.poison(error));
@@ -270,9 +274,6 @@ impl Inner {
             version.totals = new.totals;
             version.origin = new.origin;
         });
-        if self.is_full(2) {
-            self.signals.notify();
-        }
     }
 
     /// Makes durable what is only visible.
