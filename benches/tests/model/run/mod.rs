@@ -4,13 +4,13 @@ mod choices;
 mod life;
 mod loads;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use headcount_block::{Identity, Progress};
-use headcount_store::{Backend, Compaction, Durability, Error, Options, RefuseReason, Snapshot, Store};
+use headcount_store::{Backend, Compaction, Durability, Error, Options, Precondition, RefuseReason, Snapshot, Store};
 
 use super::check;
 use super::dice::Dice;
@@ -81,6 +81,8 @@ pub(crate) struct Run<'d> {
     unsynced: bool,
     /// Commits since the last moment at which all were on disk.
     undurable: Vec<Undo>,
+    /// Users whose deletion may have been forgotten or not.
+    hazy: BTreeSet<String>,
     /// Users whose erasure has still to be completed, by the next one or the next open.
     erasing: Vec<String>,
     time_ms: u64,
@@ -144,6 +146,7 @@ impl<'d> Run<'d> {
             loading: None,
             unsynced: false,
             undurable: Vec::new(),
+            hazy: BTreeSet::new(),
             erasing: Vec::new(),
             time_ms,
             steps: 0,
@@ -215,6 +218,15 @@ impl<'d> Run<'d> {
         if self.dice.one_in(4) {
             let large = self.state.users.values().filter(|u| u.identities.len() > 100);
             ops.extend(large.map(|u| Op::Delete(u.uid.clone())));
+        }
+        // Where a deletion may have been forgotten, only what is the same either way is asked.
+        for op in &mut ops {
+            if let Op::Require(uid, Precondition::UnchangedSince(since)) = op
+                && self.hazy.contains(uid)
+                && !self.state.seqs.contains_key(uid)
+            {
+                *since = self.state.floor.max(*since);
+            }
         }
         let durability = self.durability();
         self.note(format_args!("commit {durability:?} {ops:?}"));
@@ -342,7 +354,10 @@ impl<'d> Run<'d> {
         let deleted = self.state.seqs.iter().filter(|(uid, seq)| **seq <= last && !self.state.users.contains_key(*uid));
         let deleted: Vec<String> = deleted.map(|(uid, _)| uid.clone()).collect();
         deleted.iter().for_each(|uid| self.state.erase(uid));
-        if how == Compaction::Tiered {
+        if how == Compaction::Full {
+            self.hazy.clear();
+        } else {
+            self.hazy.extend(deleted);
             self.state.floor = self.state.floor.max(floor);
         }
     }
