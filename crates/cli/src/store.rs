@@ -1,5 +1,6 @@
 //! Opens stores for the commands.
 
+use std::fs::{self, Permissions};
 use std::path::Path;
 
 use headcount::{Error, Options, Store};
@@ -25,6 +26,89 @@ pub(crate) fn open_to_write(path: &Path, ui: &Ui) -> Result<Store, Error> {
         ui.note(&recovery.to_string());
     }
     Ok(store)
+}
+
+/// A store to write to, and whether this command made it.
+pub(crate) struct Destination {
+    pub(crate) store: Store,
+    made: Option<Made>,
+}
+
+/// What a command that failed takes away again.
+enum Made {
+    /// The directory and what is in it.
+    Directory,
+    /// What is in a directory that was there with these permissions, and was empty.
+    Content(Permissions),
+}
+
+impl Destination {
+    /// Opens the store at `path`, or makes one where there is nothing or an empty directory; in place of a new one, a
+    /// temporary one, when it is a `rehearsal`.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub(crate) fn open(path: &Path, rehearsal: bool, ui: &Ui) -> Result<Self, Failure> {
+        let made = match open_to_write(path, ui) {
+            Ok(store) => return Ok(Self { store, made: None }),
+            Err(Error::NotFound { .. }) => Made::Directory,
+            Err(Error::NotAStore { .. }) if is_empty_dir(path) => Made::Content(fs::metadata(path)?.permissions()),
+            Err(error) => return Err(error.into()),
+        };
+        if rehearsal {
+            return Ok(Self { store: Store::temporary()?, made: None });
+        }
+        Ok(Self { store: Store::create(path, &Options::default())?, made: Some(made) })
+    }
+
+    /// Takes a store away that this command made. The lock is held meanwhile, so that no other process can have put
+    /// users into it; should something have been written to it nevertheless, it is closed and stays.
+    pub(crate) fn undo(self) {
+        let Some(made) = self.made.filter(|_| self.store.snapshot().seq() == 0) else {
+            // The command's error is what counts; what was written is recovered at the next open.
+            drop(self.store.close());
+            return;
+        };
+        let path = self.store.path().to_path_buf();
+        let undone = self.store.discard().map_err(Failure::from).and_then(|()| match made {
+            Made::Directory => Ok(()),
+            Made::Content(permissions) => {
+                Ok(fs::create_dir(&path).and_then(|()| fs::set_permissions(&path, permissions))?)
+            }
+        });
+        // The command's error is what counts: an empty store that cannot be removed does no harm.
+        drop(undone);
+    }
+}
+
+fn is_empty_dir(path: &Path) -> bool {
+    fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// As [`write`], and makes the store where there is none; one that was made goes again when the work fails before anything
+/// is written.
+///
+/// # Errors
+/// As [`write`].
+pub(crate) fn write_or_make<T>(
+    path: &Path,
+    ui: &Ui,
+    work: impl FnOnce(&Store) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let destination = Destination::open(path, false, ui)?;
+    match work(&destination.store) {
+        Ok(done) => {
+            destination.store.close().map_err(|error| Failure::from(error).hint(NOT_CLOSED))?;
+            if destination.made.is_some() {
+                ui.note(&format!("made the store {}", path.display()));
+            }
+            Ok(done)
+        }
+        Err(failure) => {
+            destination.undo();
+            Err(failure)
+        }
+    }
 }
 
 /// Opens the store at `path` for writing, does `work`, and closes it.

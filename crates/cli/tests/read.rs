@@ -73,8 +73,6 @@ fn a_missing_store_is_named_and_not_created() {
         &["verify", "s"],
         &["changes", "s", "--since", "0"],
         &["backup", "s", "copy"],
-        &["put", "s", "-"],
-        &["apply", "s", "-"],
         &["link", "s", "a", "site", "1"],
         &["unlink", "s", "a", "site", "1"],
         &["rename", "s", "a", "b"],

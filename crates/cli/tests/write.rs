@@ -48,6 +48,27 @@ fn object(uid: &str, provider: &str, provider_uid: &str) -> String {
 }
 
 #[test]
+fn put_and_apply_make_a_store_that_is_not_there() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.path("t")).unwrap();
+    for (name, command, line) in [("s", "put", A.to_owned()), ("t", "apply", A.replacen('{', "{\"op\":\"put\",", 1))] {
+        // What cannot be applied leaves no store behind.
+        let before = scratch.names();
+        scratch.run_with(&[command, name], "{}\n").exits(1);
+        assert_eq!(scratch.names(), before, "{command}");
+        scratch.run_with(&[command, name], &line).exits(0).says(&["seq 1", "made the store"]);
+        assert_eq!(scratch.run(&["get", name, "a"]).exits(0).out, A);
+        let again = scratch.run_with(&[command, name], &line).exits(0);
+        assert!(!again.err.contains("made"), "{}", again.err);
+        // One that something was written to stays, whatever comes after.
+        fs::remove_dir_all(scratch.path(name)).unwrap();
+    }
+    let lines = A.replacen('{', "{\"op\":\"put\",", 1) + "{\"op\":\"no such\"}\n";
+    scratch.run_with(&["apply", "s", "--batch", "1"], &lines).exits(1);
+    assert_eq!(scratch.run(&["get", "s", "a"]).exits(0).out, A);
+}
+
+#[test]
 fn put_takes_the_place_of_users_and_adds_others() {
     let scratch = small();
     let new_a = object("a", "twitter", "9");

@@ -30,8 +30,8 @@ delete who is not there changes nothing.
 
 A batch is committed as soon as its last line is read, all of it or nothing, and is on the disk when
 it is acknowledged. The first line that cannot be applied ends the command with exit code 1: nothing
-of its batch is applied, and the message names the lines that were. FILE may be compressed with gzip
-or zstd.
+of its batch is applied, and the message names the lines that were. A store that is not there is
+made. FILE may be compressed with gzip or zstd.
 
 Examples:
   headcount apply site.hc changes.ndjson
@@ -91,7 +91,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     let progress = Arc::new(Progress::default());
     let input = input::open(args.file.as_deref(), &progress)?;
     cancel_on_signals(&progress)?;
-    store::write(&args.store, ui, |store| {
+    store::write_or_make(&args.store, ui, |store| {
         progress.set_phase("applying");
         let applied = watch(ui, &progress, || apply(args, store, input, &progress))?;
         show(&applied, started, args, ui)?;

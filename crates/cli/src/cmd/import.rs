@@ -1,13 +1,12 @@
 //! `headcount import`
 
-use std::fs::{self, Permissions};
 use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::ValueEnum;
-use headcount::{Error, Existing, LoadOptions, OnConflict, OnDuplicate, Options, Progress, Store};
+use headcount::{Existing, LoadOptions, OnConflict, OnDuplicate, Progress};
 use headcount_import::{Format, Import, ImportError, Input, Report};
 
 use crate::failure::{Failure, Kind, Outcome};
@@ -16,7 +15,7 @@ use crate::interrupt::cancel_on_signals;
 use crate::output::{SharedTarget, Target};
 use crate::progress::{Rate, watch};
 use crate::size::{human_count, parse_size};
-use crate::store;
+use crate::store::Destination;
 use crate::ui::{self, Ui};
 
 const EXAMPLES: &str = "\
@@ -112,7 +111,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     let rejects = args.rejects.as_deref().map(|path| Target::open(Some(path)).map(SharedTarget::new)).transpose()?;
     cancel_on_signals(&progress)?;
 
-    let destination = Destination::open(args, ui)?;
+    let destination = Destination::open(&args.store, args.dry_run, ui)?;
     let mut import = Import::new(&destination.store)
         .format(args.format.into())
         .options(options(args))
@@ -203,58 +202,6 @@ impl From<FormatArg> for Format {
             FormatArg::Csv => Self::Csv,
         }
     }
-}
-
-/// The store that is loaded into, and whether this command made it.
-struct Destination {
-    store: Store,
-    made: Option<Made>,
-}
-
-/// What a failed import takes away again.
-enum Made {
-    /// The directory and what is in it.
-    Directory,
-    /// What is in a directory that was there with these permissions, and was empty.
-    Content(Permissions),
-}
-
-impl Destination {
-    fn open(args: &Args, ui: &Ui) -> Result<Self, Failure> {
-        let path = &args.store;
-        let made = match store::open_to_write(path, ui) {
-            Ok(store) => return Ok(Self { store, made: None }),
-            Err(Error::NotFound { .. }) => Made::Directory,
-            Err(Error::NotAStore { .. }) if is_empty_dir(path) => Made::Content(fs::metadata(path)?.permissions()),
-            Err(error) => return Err(error.into()),
-        };
-        if args.dry_run {
-            return Ok(Self { store: Store::temporary()?, made: None });
-        }
-        Ok(Self { store: Store::create(path, &Options::default())?, made: Some(made) })
-    }
-
-    /// Takes a store away that this command made. The lock is held meanwhile, so that no other process can have put
-    /// users into it; should there be some nevertheless, it stays.
-    fn undo(self) {
-        let Some(made) = self.made else { return };
-        if self.store.stats().totals.users() > 0 {
-            return;
-        }
-        let path = self.store.path().to_path_buf();
-        let undone = self.store.discard().map_err(Failure::from).and_then(|()| match made {
-            Made::Directory => Ok(()),
-            Made::Content(permissions) => {
-                Ok(fs::create_dir(&path).and_then(|()| fs::set_permissions(&path, permissions))?)
-            }
-        });
-        // The import's error is what counts: an empty store that cannot be removed does no harm.
-        drop(undone);
-    }
-}
-
-fn is_empty_dir(path: &Path) -> bool {
-    fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// What an import did, for human readers and for `--json`.

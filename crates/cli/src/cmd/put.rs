@@ -19,13 +19,13 @@ use crate::ui::Ui;
 const EXAMPLES: &str = "\
 A line is {\"UID\":…,\"identities\":[{\"provider\":…,\"providerUID\":…}],\"status\":\"pending\"}, as
 `get` prints it; without status the user is registered. Each user takes the place of the one with
-its UID, if there is one. What is reported is on the disk.
+its UID, if there is one. What is reported is on the disk. A store that is not there is made.
 
 Up to 50,000 lines of 8 MiB together are put all or none. More are put in several batches of that
 size: all lines of a FILE are checked before the first batch, but a batch that the store refuses, as
 when an identity belongs to another user, leaves those before it in place, and the message names
-them. `headcount import` puts any number of users all or none, and makes a store that is not there.
-FILE may be compressed with gzip or zstd.
+them. `headcount import` puts any number of users all or none. FILE may be compressed with gzip or
+zstd.
 
 Examples:
   headcount put site.hc users.ndjson
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     let progress = Arc::new(Progress::default());
     let input = input::open(args.file.as_deref(), &progress)?;
     cancel_on_signals(&progress)?;
-    store::write(&args.store, ui, |store| {
+    store::write_or_make(&args.store, ui, |store| {
         let report = watch(ui, &progress, || {
             if let Some(file) = args.file.as_deref().filter(|file| file.is_file()) {
                 progress.set_phase("checking");
