@@ -69,8 +69,13 @@ impl From<&Damage> for DamageObject {
 #[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
+    /// Users of the store.
+    users: u64,
     /// Rows of all segments, including those that newer ones hide.
     rows: u64,
+    /// Deletions that segments keep.
+    tombstones: u64,
+    /// Identities of the rows.
     identities: u64,
     segments: u64,
     blocks: u64,
@@ -110,20 +115,23 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     let started = Instant::now();
     let progress = Arc::new(Progress::default());
     let mut found = Found { json: args.json, kept: Vec::new(), count: 0, printed: Ok(()) };
-    let checked = match Store::open_read_only(&args.store, &Options::default()) {
+    let (users, checked) = match Store::open_read_only(&args.store, &Options::default()) {
         Ok(store) => {
             cancel_on_signals(&progress)?;
-            watch(ui, &progress, || store.verify(&progress, &mut |damage| found.add(damage)))?
+            let checked = watch(ui, &progress, || store.verify(&progress, &mut |damage| found.add(damage)))?;
+            (store.stats().totals.users(), checked)
         }
         // So much that the store cannot be opened.
         Err(Error::Damage(damage)) => {
             found.add(&damage);
-            VerifyReport::default()
+            (0, VerifyReport::default())
         }
         Err(error) => return Err(error.into()),
     };
     found.printed?;
     let report = Report {
+        users,
+        tombstones: checked.tombstones,
         rows: checked.rows,
         identities: checked.identities,
         segments: checked.segments,
@@ -143,8 +151,11 @@ fn show(report: &Report, args: &Args, ui: &Ui) -> Result<(), Failure> {
         ui::print_json(report)?;
     }
     let what = format!(
-        "{} users, {} blocks, {} index pages, {}, in {:.2} s",
+        "{} users, {} rows and {} deletions in {} segments, {} blocks, {} index pages, {}, in {:.2} s",
+        human_count(report.users),
         human_count(report.rows),
+        human_count(report.tombstones),
+        human_count(report.segments),
         human_count(report.blocks),
         human_count(report.index_pages),
         human_bytes(report.bytes),
