@@ -122,19 +122,17 @@ impl Log {
         let path = path_of(dir, number);
         files::create_dir(&path)?;
         let db = open(&path)?;
-        flush(&db, &path)?;
-        for entry in files::entries(&path)? {
-            if entry.is_dir() {
-                files::sync_dir(&entry)?;
-            } else {
-                files::sync_file(&entry)?;
+        match settle(&db, &path, dir) {
+            Ok(file) => Ok(Self { number, path, db: Some(db), file }),
+            Err(error) => {
+                // Its drop fsyncs too, and panics when that fails.
+                let _ = guarded(&path, || {
+                    drop(db);
+                    Ok(())
+                });
+                Err(error)
             }
         }
-        files::sync_dir(&path)?;
-        files::sync_dir(dir)?;
-        let file = path.join(DB);
-        let file = File::options().read(true).write(true).open(&file).map_err(|e| Error::io("open", &file, e))?;
-        Ok(Self { number, path, db: Some(db), file })
     }
 
     pub(crate) const fn number(&self) -> u64 {
@@ -233,6 +231,22 @@ fn let_go(db: sled::Db, path: &Path, file: &File) -> Result<()> {
     }
     let _ = file.unlock();
     Ok(())
+}
+
+/// Makes a new database in `path` below `dir` durable, and opens its file.
+fn settle(db: &sled::Db, path: &Path, dir: &Path) -> Result<File> {
+    flush(db, path)?;
+    for entry in files::entries(path)? {
+        if entry.is_dir() {
+            files::sync_dir(&entry)?;
+        } else {
+            files::sync_file(&entry)?;
+        }
+    }
+    files::sync_dir(path)?;
+    files::sync_dir(dir)?;
+    let file = path.join(DB);
+    File::options().read(true).write(true).open(&file).map_err(|e| Error::io("open", &file, e))
 }
 
 fn flush(db: &sled::Db, path: &Path) -> Result<()> {

@@ -11,7 +11,15 @@ use crate::files::LOCK;
 /// Held for as long as it lives; the operating system lets go when the process ends, however it does.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: Option<File>,
+    file: Option<File>,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A process that another thread is just forking has the file, too: closing ours alone would leave the lock until
+        // that one runs its program.
+        let _ = self.file.as_ref().map(File::unlock);
+    }
 }
 
 impl Lock {
@@ -24,7 +32,7 @@ impl Lock {
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(|e| Error::io("write", &path, e))?;
-        Ok(Self { _file: Some(file) })
+        Ok(Self { file: Some(file) })
     }
 
     /// Takes the lock of a reader; needs no permission to write.
@@ -33,11 +41,11 @@ impl Lock {
         let file = match File::open(&path) {
             Ok(file) => file,
             // A copy of a store on a read-only medium may lack the file, and nobody can write to it.
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Self { _file: None }),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Self { file: None }),
             Err(e) => return Err(Error::io("open", &path, e)),
         };
         taken(file.try_lock_shared(), dir, &file)?;
-        Ok(Self { _file: Some(file) })
+        Ok(Self { file: Some(file) })
     }
 }
 
@@ -70,6 +78,17 @@ fn parse_locks(locks: &str, inode: u64) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_ends_with_its_holder_though_a_fork_has_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = Lock::exclusive(dir.path()).unwrap();
+        assert!(matches!(Lock::shared(dir.path()), Err(Error::Locked { .. })));
+        let of_the_child = lock.file.as_ref().unwrap().try_clone().unwrap();
+        drop(lock);
+        let again = Lock::exclusive(dir.path()).unwrap();
+        drop((again, of_the_child));
+    }
 
     #[test]
     fn the_kernels_list_is_read() {

@@ -45,7 +45,7 @@ pub(super) fn publish(
     basis: &Basis<'_>,
 ) -> Result<Option<u64>> {
     store.check_writable()?;
-    finished.sync()?;
+    finished.sync().map_err(|e| store.fatal(e))?;
     fault::point("load 1: synced")?;
     store.flush_all(writer)?;
     fault::point("load 2: flushed")?;
