@@ -20,7 +20,7 @@ mod trace;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -29,8 +29,7 @@ use std::time::Duration;
 
 use disk::{Disk, Done, Keep};
 use headcount_benches::crash::{Acks, Checker, Settings};
-use headcount_store::Store;
-use support::{Hammer, Random, env, in_time, is_there, seed};
+use support::{Hammer, Random, env, files, in_time, is_there, look, scratch, seed};
 use trace::{Call, Event};
 
 const TRACED: &str = "openat,open,creat,write,pwrite64,writev,pwritev,pwritev2,ftruncate,truncate,fallocate,rename,\
@@ -64,12 +63,6 @@ fn record(words: &[String]) -> Recording {
     Recording { root, calls, events, _dir: dir }
 }
 
-/// A directory for what is left: in memory where that is possible, since nobody cuts the power of this one.
-fn scratch() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
-}
-
 /// Goes through a recording and calls `at` after every call that changed the disk, made something durable or said
 /// something: with the disk, what was said, what was done last and which step of the workload is under way.
 fn replay(recording: &Recording, mut at: impl FnMut(&Disk, &Acks, &str, &Done)) -> Disk {
@@ -96,37 +89,6 @@ fn replay(recording: &Recording, mut at: impl FnMut(&Disk, &Acks, &str, &Done)) 
         }
     }
     disk
-}
-
-/// Every file below a directory with its bytes.
-fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut dirs = vec![dir.to_path_buf()];
-    while let Some(at) = dirs.pop() {
-        for entry in fs::read_dir(at).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                dirs.push(path);
-            } else {
-                found.insert(path.strip_prefix(dir).unwrap().to_path_buf(), fs::read(&path).unwrap());
-            }
-        }
-    }
-    found
-}
-
-/// Looks at one directory that a power cut left.
-fn look(mut checker: Checker, dir: &Path, acks: Acks, probe: bool) -> Result<Checker, String> {
-    let path = dir.join("store");
-    if acks.created || path.join("MANIFEST").exists() {
-        checker.check(&path, &acks, probe)?;
-        return Ok(checker);
-    }
-    // Not acknowledged and not there: then it can be created.
-    let options = headcount_store::Options::default();
-    let store = Store::create(&path, &options).map_err(|e| format!("create over what is left: {e}"))?;
-    store.close().map_err(|e| format!("close what was created: {e}"))?;
-    Ok(checker)
 }
 
 /// Cuts the power at `cuts` moments of a run with these settings (0: all), and returns how often each call was the last.
@@ -176,7 +138,7 @@ fn cut(words: &[String], threads: u64, cuts: u64, seed: u64) -> BTreeMap<(String
                         disk.leave(keep, &mut Random(random), dir.path());
                         let (given, asked, path) = (checker.clone(), acks.clone(), dir.path().to_path_buf());
                         let probe = (number + kind) % 5 == 0;
-                        let looked = in_time(move || look(given, &path, asked, probe));
+                        let looked = in_time(move || look(given, &path.join("store"), &asked, probe).map(|(checker, _)| checker));
                         checker = looked.unwrap_or_else(|error| {
                             let kept = dir.keep();
                             panic!(

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+/// UID of the user that is put after an error, to see what the store says.
+pub(super) const LATER: &str = "later";
+
 /// How far each thread is known to have come.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Acks {
@@ -10,6 +13,8 @@ pub struct Acks {
     pub created: bool,
     /// Whether the hammer came to its end and closed the store.
     pub closed: bool,
+    /// Whether the commit after an error was carried out: user `later` is there.
+    pub later: bool,
     /// What went wrong, in order: lines that begin with `error`, `after`, `read` or `panic`.
     pub failures: Vec<String>,
 }
@@ -58,6 +63,7 @@ impl Acks {
                     }
                 }
             }
+            "after" if words.next() == Some("Committed") => self.later = true,
             "error" | "after" | "read" | "panic" => self.failures.push(line.to_owned()),
             _ => {}
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 use headcount_block::{Progress, UidRange, User};
 use headcount_store::{Batch, Error, Options, Recovery, Store};
 
-use super::acks::Acks;
+use super::acks::{Acks, LATER};
 use super::workload::Workload;
 
 /// Looks at stores that hold more and more of one workload.
@@ -83,7 +83,10 @@ impl Checker {
 
     /// How many steps of each thread the users show, which has to be between those durable and those begun.
     fn place(&self, users: &Users, acks: &Acks) -> Result<Vec<u64>, String> {
-        let owned = |uid: &str| self.threads.iter().any(|workload| workload.owns(uid));
+        if acks.later && !users.contains_key(LATER) {
+            return Err("the commit after an error is lost".to_owned());
+        }
+        let owned = |uid: &str| acks.later && uid == LATER || self.threads.iter().any(|workload| workload.owns(uid));
         if let Some(uid) = users.keys().find(|uid| !owned(uid)) {
             return Err(format!("nobody wrote user {uid:?}"));
         }

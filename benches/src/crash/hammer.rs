@@ -15,6 +15,7 @@ use std::time::Duration;
 use headcount_block::{Progress, UidRange, User};
 use headcount_store::{Backend, Batch, Compaction, Durability, Error, Options, Store};
 
+use super::acks::LATER;
 use super::workload::{Step, Workload};
 
 /// Commits between two calls of `sync` where commits are buffered.
@@ -33,6 +34,8 @@ pub struct Settings {
     pub steps: u64,
     /// Most operations of a batch.
     pub largest: usize,
+    /// Whether the store is closed at the end; otherwise the process ends as if it had been killed just then.
+    pub close: bool,
     /// How the store is opened.
     pub options: Options,
 }
@@ -44,7 +47,8 @@ impl Settings {
     /// The word that is not understood.
     pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Self, String> {
         let options = Options { maintenance: false, ..Options::default() };
-        let mut all = Self { dir: PathBuf::new(), seed: 0, from: vec![0], steps: u64::MAX, largest: 6, options };
+        let (seed, from, steps) = (0, vec![0], u64::MAX);
+        let mut all = Self { dir: PathBuf::new(), seed, from, steps, largest: 6, close: true, options };
         for word in words {
             let bad = || format!("{word:?} is not a setting");
             let (name, value) = word.split_once('=').ok_or_else(bad)?;
@@ -58,6 +62,7 @@ impl Settings {
                 }
                 "steps" => all.steps = number()?,
                 "largest" => all.largest = size()?,
+                "close" => all.close = number()? != 0,
                 "delta" => all.options.delta_changes = size()?,
                 "maintenance" => all.options.maintenance = number()? != 0,
                 "pread" => all.options.backend = if number()? != 0 { Backend::Pread } else { Backend::default() },
@@ -99,6 +104,10 @@ pub fn run(settings: &Settings, out: &File) -> u8 {
     });
     if failed.load(Relaxed) {
         say(format!("read {}", read(&store)));
+    }
+    if !settings.close {
+        std::mem::forget(store);
+        return 0;
     }
     match store.close() {
         Ok(()) => say("closed".to_owned()),
@@ -163,7 +172,7 @@ fn work(
                 failed.store(true, Relaxed);
                 say(format!("error {thread} {number} {}", describe(&error)));
                 let mut later = Batch::new();
-                later.put(User::new("later"));
+                later.put(User::new(LATER));
                 let answer = store.commit(later);
                 say(format!("after {}", answer.map_or_else(|e| describe(&e), |_| "Committed".to_owned())));
             }

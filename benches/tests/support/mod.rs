@@ -2,12 +2,17 @@
 
 #![allow(dead_code, clippy::unwrap_used, reason = "each test file uses its part of it")]
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
+
+use headcount_benches::crash::{Acks, Checker, Found};
+use headcount_store::{Options, Store};
 
 /// The value of an environment variable, or `default`.
 pub(crate) fn env(name: &str, default: u64) -> u64 {
@@ -100,6 +105,46 @@ impl Hammer {
         self.child.wait().unwrap();
         self.lines.iter().collect()
     }
+}
+
+/// A directory in memory where that is possible, since nobody cuts the power of this one.
+pub(crate) fn scratch() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
+}
+
+/// Every file below a directory with its bytes.
+pub(crate) fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut dirs = vec![dir.to_path_buf()];
+    while let Some(at) = dirs.pop() {
+        for entry in fs::read_dir(at).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                found.insert(path.strip_prefix(dir).unwrap().to_path_buf(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// Looks at a store that was broken off, or at what there is of it. `None`: there was none, and none was acknowledged.
+pub(crate) fn look(
+    mut checker: Checker,
+    path: &Path,
+    acks: &Acks,
+    probe: bool,
+) -> Result<(Checker, Option<Found>), String> {
+    if acks.created || path.join("MANIFEST").exists() {
+        let found = checker.check(path, acks, probe)?;
+        return Ok((checker, Some(found)));
+    }
+    // Not acknowledged and not there: then it can be created.
+    let store = Store::create(path, &Options::default()).map_err(|e| format!("create over what is left: {e}"))?;
+    store.close().map_err(|e| format!("close what was created: {e}"))?;
+    Ok((checker, None))
 }
 
 /// The result of `call`, or an error when it takes longer than two minutes.
