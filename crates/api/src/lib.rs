@@ -61,7 +61,7 @@ pub use headcount_store::{
     Backend, BackupReport, Batch, BulkLoad, Changed, Commit, CompactReport, Compaction, Durability, EraseReport, Error,
     Existing, LoadOptions, LoadReport, OnConflict, OnDuplicate, Options, Place, Precondition, Recovery, Refusal,
     RefuseReason, RejectReason, Rejection, RowKind, SegmentStats, Shard, Snapshot, Stats, Store, UserGuard, Users,
-    VerifyReport,
+    VerifyReport, Work,
 };
 
 /// The README's examples are compiled and run with the documentation tests.

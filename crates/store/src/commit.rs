@@ -4,7 +4,6 @@
 //! and hands the work on to one of those who came in the meantime. A lone thread pays for no switch of threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -290,11 +289,6 @@ impl Inner {
             log.sync().map_err(|e| self.poison(e))?;
         }
         Ok(())
-    }
-
-    /// Commits that waited since the store was opened.
-    pub(crate) fn waits(&self) -> u64 {
-        self.counters.waits.load(Relaxed)
     }
 }
 

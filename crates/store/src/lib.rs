@@ -58,7 +58,7 @@ pub use load::{
 pub use options::{Durability, Options};
 pub use recover::Recovery;
 pub use snapshot::{Snapshot, UserGuard, Users};
-pub use store::{SegmentStats, Stats, Store};
+pub use store::{SegmentStats, Stats, Store, Work};
 pub use verify::VerifyReport;
 
 #[doc(no_inline)]

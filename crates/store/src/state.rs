@@ -16,6 +16,7 @@ use crate::maintain::Signals;
 use crate::manifest::Manifest;
 use crate::options::Options;
 use crate::segment::Segment;
+use crate::store::Work;
 use crate::version::Version;
 use crate::{fault, files};
 
@@ -57,6 +58,18 @@ pub(crate) struct Counters {
     pub(crate) waits: AtomicU64,
     pub(crate) flushes: AtomicU64,
     pub(crate) compactions: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn read(&self) -> Work {
+        Work {
+            commits: self.commits.load(Relaxed),
+            groups: self.groups.load(Relaxed),
+            waits: self.waits.load(Relaxed),
+            flushes: self.flushes.load(Relaxed),
+            compactions: self.compactions.load(Relaxed),
+        }
+    }
 }
 
 /// Versions and segments that are no longer current, for as long as a snapshot holds them.

@@ -255,8 +255,8 @@ impl Store {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let (pinned_bytes, oldest_snapshot) = self.inner.pinned();
-        let waits = self.inner.waits();
-        Stats { pinned_bytes, oldest_snapshot, waits, ..self.snapshot().stats() }
+        let work = self.inner.counters.read();
+        Stats { pinned_bytes, oldest_snapshot, work, ..self.snapshot().stats() }
     }
 
     /// Writes the delta out, so that the next open has nothing to recover, brings small segments together, and lets go
@@ -354,8 +354,23 @@ pub struct Stats {
     pub pinned_bytes: u64,
     /// Seq of the oldest snapshot, where there is one. Of an open store.
     pub oldest_snapshot: Option<u64>,
-    /// Commits that had to wait for a full delta to be written out, since the store was opened. Of an open store.
+    /// What was done since the store was opened. Of an open store.
+    pub work: Work,
+}
+
+/// Counts since a store was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Commits that changed something.
+    pub commits: u64,
+    /// Groups of commits: each cost one write to the log, and one fsync unless it was buffered.
+    pub groups: u64,
+    /// Commits that had to wait for a full delta to be written out.
     pub waits: u64,
+    /// Deltas that were written out as segments.
+    pub flushes: u64,
+    /// Compactions.
+    pub compactions: u64,
 }
 
 impl Snapshot {
@@ -374,7 +389,7 @@ impl Snapshot {
             changes_floor: self.0.changes_floor,
             pinned_bytes: 0,
             oldest_snapshot: None,
-            waits: 0,
+            work: Work::default(),
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use headcount_store::block::{Identity, Progress, Status, UidRange, User};
 use headcount_store::{
-    Batch, Changed, Compaction, Durability, Error, Options, Precondition, RefuseReason, Snapshot, Store,
+    Batch, Changed, Compaction, Durability, Error, Options, Precondition, RefuseReason, Snapshot, Store, Work,
 };
 
 fn user(uid: &str, identities: &[(&str, &str)]) -> User {
@@ -231,6 +231,23 @@ fn a_store_that_was_dropped_is_recovered_and_a_closed_one_has_nothing_to_recover
     assert_eq!(store.recovery(), None);
     assert_eq!(uids(&store.snapshot()), ["b", "c"]);
     store.close().unwrap();
+}
+
+#[test]
+fn statistics_count_what_was_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { delta_changes: 3, maintenance: false, ..Options::default() };
+    let store = Store::create(dir.path().join("s"), &options).unwrap();
+    for i in 0..8 {
+        put(&store, user(&format!("u{i}"), &[]));
+    }
+    // Changes nothing, and is no commit.
+    put(&store, user("u7", &[]));
+    store.compact(Compaction::Full, &Progress::default()).unwrap();
+    let work = store.stats().work;
+    assert_eq!((work.commits, work.compactions), (8, 1), "{work:?}");
+    assert!(work.groups >= 8 && work.flushes == 3, "{work:?}");
+    assert_eq!(store.snapshot().stats().work, Work::default());
 }
 
 #[test]
