@@ -3,6 +3,8 @@
 //! What sled 0.34 is and is not trusted with:
 //! - Its `flush` does not fsync on Linux (`sync_file_range` is no barrier), so every acknowledged group is followed by an
 //!   fdatasync of our own handle of its file, and the files and directories of a new database are fsynced once.
+//! - What is longer than a quarter of a segment it keeps in a file of its own, without any fsync, even where it only
+//!   writes again what was durable. Segments are so long that a full leaf of our longest values is never that.
 //! - A generation is written in one life of the process, insert-only, and never cleaned: it gives no space back.
 //! - A leftover `snap.*.generating` makes every later open fail: it is removed first, under our own lock.
 //! - Its drop panics after an I/O error: [`Log::close`] takes the database apart where that cannot reach the caller.
@@ -36,6 +38,8 @@ const GROUP_MAX: u64 = 256 << 20;
 const CACHE: u64 = 1 << 20;
 /// Longest wait for sled's threads to let go of a database.
 const LET_GO: Duration = Duration::from_secs(2);
+/// Length of sled's segments. A leaf has at most 17 values before it is split, a little over 1 MiB: less than a quarter.
+const SEGMENT: usize = 8 << 20;
 /// The file of a sled database that holds the data.
 const DB: &str = "db";
 
@@ -213,6 +217,7 @@ fn open(path: &Path) -> Result<sled::Db> {
     let config = sled::Config::new()
         .path(path)
         .cache_capacity(CACHE)
+        .segment_size(SEGMENT)
         .flush_every_ms(None)
         .use_compression(false)
         .mode(sled::Mode::HighThroughput);
@@ -412,5 +417,40 @@ mod tests {
         drop(log);
         open(&path).unwrap();
         thread.join().unwrap();
+    }
+
+    fn group(seq: u64, bytes: usize) -> Record {
+        let uid = vec![b'u'; bytes];
+        Record { seq, time_ms: 0, sums: [[0; 10]; 2], changes: vec![Logged::Deleted(uid)] }
+    }
+
+    /// sled wrote leaves over 128 KiB to files of their own, which nobody fsynced: a power cut lost commits that had been
+    /// durable long before.
+    #[test]
+    fn everything_is_in_the_one_file_that_is_fsynced() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::create(dir.path(), 1).unwrap();
+        // Values as long as they get, short ones, and groups of several values.
+        let sizes = [CHUNK - 300, 10, 3 * CHUNK, CHUNK - 300, 8_000, 20 * CHUNK];
+        let groups: Vec<Record> = (1..).zip(sizes.into_iter().cycle().take(240)).map(|(s, b)| group(s, b)).collect();
+        let blobs = || fs::read_dir(path_of(dir.path(), 1).join("blobs")).unwrap().count();
+        for record in &groups {
+            log.append(std::slice::from_ref(record)).unwrap();
+            log.sync().unwrap();
+            assert_eq!(blobs(), 0, "at seq {}", record.seq);
+        }
+        for seq in 241..400 {
+            log.append(&[group(seq, CHUNK - 300)]).unwrap();
+        }
+        log.close().unwrap();
+        assert_eq!(blobs(), 0);
+        let mut found = Vec::new();
+        let last = read(&path_of(dir.path(), 1), 1, &mut |record| {
+            found.push(record);
+            Ok(())
+        });
+        assert_eq!(last.unwrap(), 399);
+        assert!(found[..240] == groups);
+        assert_eq!(blobs(), 0);
     }
 }
