@@ -52,6 +52,7 @@ impl Drop for Mounted {
         let path = self.0.to_str().unwrap();
         if command("umount", &[path]).is_err() {
             // Somebody is still at it: then it goes with the last one.
+            println!("{path} was busy");
             let _ = command("umount", &["-l", path]);
         }
     }
@@ -122,22 +123,30 @@ fn store(random: &mut Random, copies: u64) -> Result<u64, Option<String>> {
         signal(running.child.id(), "STOP", true);
         let rest = running.lines_for(Duration::from_millis(30));
         acks = acks.lines(lines.iter().chain(&rest).map(String::as_str));
-        let copy = dir.path().join("copy");
+        // A name of its own: the last one may still be in use where it could only be unmounted lazily.
+        let copy = dir.path().join(format!("copy-{number}"));
         outcome = snapshot(&image, &copy);
         signal(running.child.id(), "CONT", false);
         outcome = outcome.and_then(|()| {
-            let cut = Mounted::new(&copy, &dir.path().join("cut"))?;
+            let cut = Mounted::new(&copy, &dir.path().join(format!("cut-{number}")))?;
             let (given, path, asked) = (checker.clone(), cut.0.join("store"), acks.clone());
             checker = in_time(move || look(given, &path, &asked, number % 3 == 0))?.0;
             if acks.failures.is_empty() { Ok(()) } else { Err(format!("the hammer said {:?}", acks.failures)) }
         });
         if let Err(error) = &mut outcome {
-            *error = format!("{}, copy {number}, after {} acknowledged steps: {error}", words.join(" "), acks.total());
+            let kept = copy.with_extension("again");
+            let steps = acks.total();
+            *error = format!("{}, {} after {steps} acknowledged steps: {error}", words.join(" "), kept.display());
             break;
         }
+        fs::remove_file(&copy).and_then(|()| fs::remove_file(copy.with_extension("again"))).unwrap();
     }
     running.kill();
     drop(mounted);
+    if outcome.is_err() {
+        // The copy as it was before it was mounted.
+        let _ = dir.keep();
+    }
     outcome.map(|()| acks.total()).map_err(Some)
 }
 

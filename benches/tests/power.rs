@@ -211,3 +211,14 @@ fn buffered_commits_of_several_threads_are_lost_from_the_end() {
     let text = "delta=12 largest=3 buffered=3 maintenance=1 from=0,0,0";
     cut(&words(text, 18, seed), 3, env("POWER_CUTS", 60), seed);
 }
+
+/// Batches as long as these have the log's library write some of what it holds again, in files of their own: it did so
+/// without an fsync.
+#[test]
+fn long_batches_of_several_threads_are_not_lost() {
+    if !is_there("strace", "power cuts were NOT tried") {
+        return;
+    }
+    let seed = seed();
+    cut(&words("delta=1000 largest=3 from=0,0,0", 16, seed), 3, env("POWER_CUTS", 60), seed);
+}

@@ -114,7 +114,8 @@ impl Workload {
             (0, 9) => Step::Compact(Compaction::Tiered),
             (0, 12) => self.erase(),
             (0, 15) => Step::Compact(Compaction::Full),
-            (_, 3) => self.long(),
+            (0, 3) => self.long(),
+            (1.., n) if n % 4 == 3 => self.long(),
             _ => self.commit(),
         };
         self.taken += 1;
