@@ -72,17 +72,19 @@ fn image(dir: &Path) -> Result<(PathBuf, Mounted), String> {
 }
 
 /// Sends a signal, and waits until all threads are stopped (`T`) or none is.
-fn signal(pid: u32, name: &str, stopped: bool) {
-    command("kill", &[&format!("-{name}"), &pid.to_string()]).unwrap();
+fn signal(pid: u32, name: &str, stopped: bool) -> Result<(), String> {
+    command("kill", &[&format!("-{name}"), &pid.to_string()])?;
     let end = Instant::now() + Duration::from_secs(20);
     let state = |path: PathBuf| fs::read_to_string(path).ok()?.rsplit_once(") ")?.1.chars().next();
     loop {
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-        let mut states = tasks.filter_map(|task| state(task.ok()?.path().join("stat")));
-        if states.all(|state| (state == 'T') == stopped) {
-            return;
+        let states: String = tasks.filter_map(|task| state(task.ok()?.path().join("stat"))).collect();
+        if states.chars().all(|state| (state == 'T') == stopped) {
+            return Ok(());
         }
-        assert!(Instant::now() < end, "the hammer does not heed SIG{name}");
+        if Instant::now() > end {
+            return Err(format!("the hammer does not heed SIG{name}: its threads are in the states {states:?}"));
+        }
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -120,14 +122,14 @@ fn store(random: &mut Random, copies: u64) -> Result<u64, Option<String>> {
     let mut outcome = Ok(());
     for number in 0..copies {
         let lines = running.lines_for(Duration::from_millis(1 + random.below(250)));
-        signal(running.child.id(), "STOP", true);
+        let stopped = signal(running.child.id(), "STOP", true);
         let rest = running.lines_for(Duration::from_millis(30));
         acks = acks.lines(lines.iter().chain(&rest).map(String::as_str));
         // A name of its own: the last one may still be in use where it could only be unmounted lazily.
         let copy = dir.path().join(format!("copy-{number}"));
-        outcome = snapshot(&image, &copy);
-        signal(running.child.id(), "CONT", false);
-        outcome = outcome.and_then(|()| {
+        let copied = stopped.and_then(|()| snapshot(&image, &copy));
+        let continued = signal(running.child.id(), "CONT", false);
+        outcome = copied.and(continued).and_then(|()| {
             let cut = Mounted::new(&copy, &dir.path().join(format!("cut-{number}")))?;
             let (given, path, asked) = (checker.clone(), cut.0.join("store"), acks.clone());
             checker = in_time(move || look(given, &path, &asked, number % 3 == 0))?.0;
@@ -136,7 +138,9 @@ fn store(random: &mut Random, copies: u64) -> Result<u64, Option<String>> {
         if let Err(error) = &mut outcome {
             let kept = copy.with_extension("again");
             let steps = acks.total();
-            *error = format!("{}, {} after {steps} acknowledged steps: {error}", words.join(" "), kept.display());
+            let said = lines.iter().chain(&rest).rev().take(3).collect::<Vec<_>>();
+            let about = format!("{}, {} after {steps} acknowledged steps", words.join(" "), kept.display());
+            *error = format!("{about}: {error}; the hammer said {said:?} (the last first)");
             break;
         }
         fs::remove_file(&copy).and_then(|()| fs::remove_file(copy.with_extension("again"))).unwrap();

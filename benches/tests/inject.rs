@@ -16,7 +16,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -24,7 +24,7 @@ use std::thread;
 use std::time::Duration;
 
 use headcount_benches::crash::{Acks, Checker, Settings};
-use support::{Hammer, Random, env, hammer, in_time, is_there, look, scratch, seed};
+use support::{Hammer, Random, copy, env, hammer, in_time, is_there, look, scratch, seed};
 
 /// System calls that fail. sled writes its log with `pwrite64` and calls `sync_file_range`; the rest is ours.
 const CALLS: [&str; 7] = ["write", "pwrite64", "fsync", "fdatasync", "sync_file_range", "rename", "mkdir"];
@@ -53,19 +53,6 @@ struct Outcome {
     hit: Option<(String, String)>,
     /// Whether the hammer met an error.
     failed: bool,
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 /// Runs the hammer with `case` and looks at what it said, and at the store that it left.

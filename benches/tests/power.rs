@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use disk::{Disk, Done, Keep};
 use headcount_benches::crash::{Acks, Checker, Settings};
-use support::{Hammer, Random, env, files, in_time, is_there, look, scratch, seed};
+use support::{Hammer, Random, copy, env, files, hammer, in_time, is_there, look, scratch, seed};
 use trace::{Call, Event};
 
 const TRACED: &str = "openat,open,creat,write,pwrite64,writev,pwritev,pwritev2,ftruncate,truncate,fallocate,rename,\
@@ -40,34 +40,54 @@ const TRACED: &str = "openat,open,creat,write,pwrite64,writev,pwritev,pwritev2,f
 /// What may be left at each moment.
 const LEFT: [Keep; 7] = [Keep::Nothing, Keep::Any, Keep::Names, Keep::Journal, Keep::Data, Keep::Any, Keep::All];
 
+/// What is recorded: a run with these settings, on a disk that holds what `before` holds; and what was acknowledged then.
+struct Scenario {
+    words: Vec<String>,
+    before: Option<PathBuf>,
+    acks: Acks,
+}
+
+impl Scenario {
+    fn new(words: Vec<String>) -> Self {
+        Self { words, before: None, acks: Acks::default() }
+    }
+}
+
 /// A recording: where the store was, and what was called.
-struct Recording {
+struct Recording<'a> {
+    scenario: &'a Scenario,
     root: PathBuf,
     calls: Vec<Call>,
     events: Vec<Event>,
     _dir: tempfile::TempDir,
 }
 
-fn record(words: &[String]) -> Recording {
+fn record(scenario: &Scenario) -> Recording<'_> {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");
     fs::create_dir(&root).unwrap();
+    if let Some(before) = &scenario.before {
+        copy(before, &root);
+    }
     let trace = dir.path().join("trace");
     let mut command = Command::new("strace");
     command.args(["-f", "-qq", "-xx", "-s", "1000000000", "-e", "signal=none", "-e"]);
     command.arg(format!("trace={TRACED}")).arg("-o").arg(&trace).arg(env!("CARGO_BIN_EXE_hammer"));
-    command.arg(format!("dir={}", root.join("store").display())).args(words).stderr(Stdio::inherit());
+    command.arg(format!("dir={}", root.join("store").display())).args(&scenario.words).stderr(Stdio::inherit());
     let (lines, code) = Hammer::start(command).finish(Duration::from_secs(120)).unwrap();
     assert_eq!(code, Some(0), "{:?}", lines.last());
     let (calls, events) = trace::parse(&fs::read_to_string(&trace).unwrap());
-    Recording { root, calls, events, _dir: dir }
+    Recording { scenario, root, calls, events, _dir: dir }
 }
 
 /// Goes through a recording and calls `at` after every call that changed the disk, made something durable or said
 /// something: with the disk, what was said, what was done last and which step of the workload is under way.
-fn replay(recording: &Recording, mut at: impl FnMut(&Disk, &Acks, &str, &Done)) -> Disk {
+fn replay(recording: &Recording<'_>, mut at: impl FnMut(&Disk, &Acks, &str, &Done)) -> Disk {
     let mut disk = Disk::new(recording.root.to_str().unwrap());
-    let mut acks = Acks::default();
+    if let Some(before) = &recording.scenario.before {
+        disk.load(before, 0);
+    }
+    let mut acks = recording.scenario.acks.clone();
     let mut phase = "open".to_owned();
     for event in &recording.events {
         let done = match event {
@@ -92,8 +112,9 @@ fn replay(recording: &Recording, mut at: impl FnMut(&Disk, &Acks, &str, &Done)) 
 }
 
 /// Cuts the power at `cuts` moments of a run with these settings (0: all), and returns how often each call was the last.
-fn cut(words: &[String], threads: u64, cuts: u64, seed: u64) -> BTreeMap<(String, String), u64> {
-    let recording = record(words);
+fn cut(scenario: &Scenario, cuts: u64, seed: u64) -> BTreeMap<(String, String), u64> {
+    let recording = record(scenario);
+    let words = &scenario.words;
     let mut moments = 0_u64;
     let end = replay(&recording, |_, _, _, _| moments += 1);
     // The model of the disk is right only if it ends with what is really there.
@@ -104,7 +125,7 @@ fn cut(words: &[String], threads: u64, cuts: u64, seed: u64) -> BTreeMap<(String
     assert!(modelled == real, "other bytes than in the model");
 
     let parsed = Settings::parse(words.iter().cloned().chain(["dir=x".to_owned()])).unwrap();
-    let checker = Checker::new(parsed.seed, threads, parsed.largest, parsed.options);
+    let checker = Checker::new(parsed.seed, parsed.from.len() as u64, parsed.largest, parsed.options);
     let (seen, looks) = (Mutex::new(BTreeMap::new()), AtomicU64::new(0));
     let workers = thread::available_parallelism().map_or(1, usize::from) as u64;
     // Writes and announcements are many: of those only as many as fit. All else is always tried.
@@ -173,7 +194,7 @@ fn nothing_acknowledged_is_lost_when_the_power_fails() {
         return;
     }
     let seed = seed();
-    let seen = cut(&words("delta=5 largest=4", 36, seed), 1, env("POWER_CUTS", 200), seed);
+    let seen = cut(&Scenario::new(words("delta=5 largest=4", 36, seed)), env("POWER_CUTS", 200), seed);
     // Every numbered state of the modules flush, load/publish, compact and erase lies between two of these.
     let states = [
         ("commit: mkdir", "store/delta"),
@@ -209,7 +230,7 @@ fn buffered_commits_of_several_threads_are_lost_from_the_end() {
     }
     let seed = seed();
     let text = "delta=12 largest=3 buffered=3 maintenance=1 from=0,0,0";
-    cut(&words(text, 18, seed), 3, env("POWER_CUTS", 60), seed);
+    cut(&Scenario::new(words(text, 18, seed)), env("POWER_CUTS", 60), seed);
 }
 
 /// Batches as long as these have the log's library write some of what it holds again, in files of their own: it did so
@@ -220,5 +241,37 @@ fn long_batches_of_several_threads_are_not_lost() {
         return;
     }
     let seed = seed();
-    cut(&words("delta=1000 largest=3 from=0,0,0", 16, seed), 3, env("POWER_CUTS", 60), seed);
+    cut(&Scenario::new(words("delta=1000 largest=3 from=0,0,0", 16, seed)), env("POWER_CUTS", 60), seed);
+}
+
+/// A power cut while a store recovers from the one before, which took buffered commits with it.
+#[test]
+fn nothing_is_lost_when_the_power_fails_again_during_recovery() {
+    if !is_there("strace", "power cuts were NOT tried") {
+        return;
+    }
+    let seed = seed();
+    let dir = scratch();
+    let (before, tried) = (dir.path().join("before"), dir.path().join("tried"));
+    fs::create_dir(&before).unwrap();
+    let text = "delta=20 largest=3 buffered=500";
+    let mut first = words(text, 15, seed);
+    first.push("close=0".to_owned());
+    let running = Hammer::start(hammer(&before.join("store"), &first));
+    let (lines, code) = running.finish(Duration::from_secs(60)).unwrap();
+    assert_eq!(code, Some(0), "{:?}", lines.last());
+    // How far it came is seen in a copy: looking recovers.
+    copy(&before, &tried);
+    let parsed = Settings::parse(first.into_iter().chain(["dir=x".to_owned()])).unwrap();
+    let checker = Checker::new(parsed.seed, 1, parsed.largest, parsed.options);
+    let acks = Acks::default().lines(lines.iter().map(String::as_str));
+    let found = look(checker, &tried.join("store"), &acks, false).unwrap().1.unwrap();
+    assert!(found.recovery.is_some_and(|r| r.new_incarnation && r.commits > 0), "there is nothing to recover");
+    let mut words = words(text, 2, seed);
+    words.push(format!("from={}", found.steps[0]));
+    let scenario = Scenario { words, before: Some(before), acks: Acks::from_steps(&found.steps) };
+    let seen = cut(&scenario, env("POWER_CUTS", 0), seed);
+    for (what, about) in [("open: rename", "store/MANIFEST"), ("open: rename", "store/*.seg"), ("open: unlink", "db")] {
+        assert!(seen.contains_key(&(what.to_owned(), about.to_owned())), "no power cut after {what} {about}");
+    }
 }

@@ -114,6 +114,20 @@ impl Disk {
         disk
     }
 
+    /// Adds what the directory `from` holds to the directory `to`, durable.
+    pub(crate) fn load(&mut self, from: &Path, to: Ino) {
+        for entry in fs::read_dir(from).unwrap() {
+            let path = entry.unwrap().path();
+            let ino = self.create(path.is_dir());
+            self.inodes[to].names.insert(path.file_name().unwrap().to_str().unwrap().to_owned(), ino);
+            if path.is_dir() {
+                self.load(&path, ino);
+            } else {
+                self.inodes[ino].data = fs::read(&path).unwrap();
+            }
+        }
+    }
+
     fn create(&mut self, is_dir: bool) -> Ino {
         let (writes, changes) = (Vec::new(), Vec::new());
         self.inodes.push(Inode { is_dir, data: Vec::new(), names: Names::new(), writes, changes });
