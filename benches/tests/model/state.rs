@@ -207,14 +207,11 @@ fn unite(first: &User, second: &User) -> User {
 }
 
 impl State {
-    /// Seq of the last change of `uid` as far as a caller can know who last looked at `since`. Deletions up to the floor
-    /// may be forgotten: absence is then as young as the floor.
+    /// Seq of the last change of `uid` as far as a caller can know who last looked at `since`: nothing is as old as that
+    /// below the floor.
     pub(crate) fn last_change(&self, uid: &str, since: u64) -> u64 {
-        match self.seqs.get(uid) {
-            Some(seq) => *seq,
-            None if since < self.floor => self.floor,
-            None => 0,
-        }
+        let seq = self.seqs.get(uid).copied().unwrap_or_default();
+        if since < self.floor { seq.max(self.floor) } else { seq }
     }
 
     /// What a batch changes, or the number of the operation that is refused, and why.

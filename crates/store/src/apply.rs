@@ -202,11 +202,11 @@ impl Work<'_> {
             Precondition::Exists => (!there).then_some(RefuseReason::NoSuchUser),
             Precondition::Absent => there.then_some(RefuseReason::UidTaken),
             Precondition::UnchangedSince(since) => {
-                let found = match self.version.last_change(uid.as_bytes())? {
-                    // Whether there was a deletion is not known: it may have been forgotten, with those up to the floor.
-                    0 if since < self.version.changes_floor => self.version.changes_floor,
-                    found => found,
-                };
+                let mut found = self.version.last_change(uid.as_bytes())?;
+                // Deletions up to the floor may be forgotten, and seqs below it may be of a history that was lost.
+                if since < self.version.changes_floor {
+                    found = found.max(self.version.changes_floor);
+                }
                 (found > since).then_some(RefuseReason::Changed { since, found })
             }
         };

@@ -80,8 +80,9 @@ pub enum Precondition {
     Exists,
     /// The user is not there.
     Absent,
-    /// Neither the user nor its absence changed after this seq. Of a user that is not there, this is known only from
-    /// [`Stats::changes_floor`](crate::Stats::changes_floor) on: before it, the batch is refused.
+    /// Neither the user nor its absence changed after this seq. That is known only from
+    /// [`Stats::changes_floor`](crate::Stats::changes_floor) on: of an earlier seq, also one of another incarnation, the
+    /// answer is that it changed. Look at the user again then.
     UnchangedSince(u64),
 }
 

@@ -202,7 +202,7 @@ impl Store {
     /// Deletes users and removes every trace of them from the store's files: rows, tombstones, and what older segments
     /// hold. Other names of those files (backups, copies, what a file system keeps) are out of its reach.
     ///
-    /// It waits up to `wait` for snapshots that hold such files. Changes since a seq before the removed tombstones are
+    /// It waits up to `wait` for snapshots, and loads under way, that hold such files. Changes since a seq before the removed tombstones are
     /// no longer known afterwards: delete first, let readers of changes catch up, and erasing costs them nothing.
     ///
     /// # Errors

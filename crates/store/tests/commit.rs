@@ -334,6 +334,29 @@ fn a_backup_is_a_store_with_a_history_of_its_own() {
 }
 
 #[test]
+fn a_seq_of_a_lost_history_is_no_unchanged_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let buffered = Durability::Buffered { flush_within: Duration::from_secs(60) };
+    let store = Store::create(&path, &Options { durability: buffered, ..Options::default() }).unwrap();
+    let seen = put(&store, user("a", &[]));
+    drop(store);
+    // As after a power cut that took commits between `seen` and the new incarnation with it.
+    let store = Store::open(&path, &Options::default()).unwrap();
+    assert!(store.get("a").unwrap().is_some());
+    for since in [seen, seen + 1] {
+        let mut batch = Batch::new();
+        batch.require("a", Precondition::UnchangedSince(since)).set_status("a", Status::Pending);
+        let (_, reason) = refused(store.commit(batch));
+        assert_eq!(reason, RefuseReason::Changed { since, found: store.stats().changes_floor });
+    }
+    let mut batch = Batch::new();
+    batch.require("a", Precondition::UnchangedSince(store.snapshot().seq())).set_status("a", Status::Pending);
+    store.commit(batch).unwrap();
+    store.close().unwrap();
+}
+
+#[test]
 fn buffered_commits_that_may_be_lost_begin_a_new_incarnation() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
