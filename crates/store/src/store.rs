@@ -202,8 +202,9 @@ impl Store {
     /// Deletes users and removes every trace of them from the store's files: rows, tombstones, and what older segments
     /// hold. Other names of those files (backups, copies, what a file system keeps) are out of its reach.
     ///
-    /// It waits up to `wait` for snapshots, and loads under way, that hold such files. Changes since a seq before the removed tombstones are
-    /// no longer known afterwards: delete first, let readers of changes catch up, and erasing costs them nothing.
+    /// It waits up to `wait` for snapshots, and loads under way, that hold such files. Changes since a seq before the
+    /// removed tombstones are no longer known afterwards: delete first, let readers of changes catch up, and erasing
+    /// costs them nothing.
     ///
     /// # Errors
     /// [`Error::NoSpace`] before anything is changed; [`Error::Pinned`] when snapshots outlast `wait`: the users are
