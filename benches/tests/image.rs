@@ -26,7 +26,7 @@ use headcount_benches::crash::{Acks, Checker, Settings};
 use support::{Hammer, Random, env, hammer, in_time, look, scratch, seed};
 
 /// Bytes of the image; most of it stays a hole.
-const SIZE: u64 = 1 << 30;
+const SIZE: u64 = 512 << 20;
 /// Copies of one image before the next one is begun.
 const COPIES: u64 = 8;
 
@@ -156,7 +156,7 @@ fn store(random: &mut Random, copies: u64) -> Result<u64, Option<String>> {
 #[test]
 fn every_acknowledged_step_is_in_a_copy_of_the_disk() {
     let seed = seed();
-    let rounds = env("IMAGE_ROUNDS", 8);
+    let rounds = env("IMAGE_ROUNDS", 6);
     let (mut done, mut acknowledged) = (0, 0);
     for number in 0.. {
         if done >= rounds {

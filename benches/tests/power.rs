@@ -270,7 +270,7 @@ fn nothing_is_lost_when_the_power_fails_again_during_recovery() {
     let mut words = words(text, 2, seed);
     words.push(format!("from={}", found.steps[0]));
     let scenario = Scenario { words, before: Some(before), acks: Acks::from_steps(&found.steps) };
-    let seen = cut(&scenario, env("POWER_CUTS", 0), seed);
+    let seen = cut(&scenario, env("POWER_CUTS", 100), seed);
     for (what, about) in [("open: rename", "store/MANIFEST"), ("open: rename", "store/*.seg"), ("open: unlink", "db")] {
         assert!(seen.contains_key(&(what.to_owned(), about.to_owned())), "no power cut after {what} {about}");
     }
