@@ -11,21 +11,32 @@ use crate::read::{Block, Mark, Pos, UID_LEN_MASK};
 #[derive(Debug, Clone, Copy, Default)]
 struct Start {
     key: u64,
-    /// The position in the control array, shifted left by 32, and the position in the text: blocks are at most 4 MiB long.
+    /// Where the row's control entries begin (24 bits), its text (24 bits), and how many exceptions come before (16 bits):
+    /// a block is at most 4 MiB long and holds at most 4,096 rows.
     place: u64,
 }
 
 impl Start {
     #[inline]
-    const fn new(key: u64, pos: Pos) -> Self {
-        Self { key, place: (pos.ctl as u64) << 32 | pos.text as u64 }
+    const fn new(key: u64, pos: Pos, exception: usize) -> Self {
+        Self { key, place: (pos.ctl as u64) << 40 | (pos.text as u64) << 16 | exception as u64 }
     }
 
     #[inline]
     fn pos(&self) -> Pos {
-        let word = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-        Pos { ctl: word(self.place >> 32), text: word(self.place & u64::from(u32::MAX)) }
+        Pos { ctl: bits(self.place >> 40), text: bits(self.place >> 16 & 0xff_ffff) }
     }
+
+    #[inline]
+    fn exception(&self) -> usize {
+        bits(self.place & 0xffff)
+    }
+}
+
+/// A number of a few bits.
+#[inline]
+fn bits(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
 }
 
 /// The starts of the rows of one block, and their UIDs as numbers; it is read anew for each block, in the same memory.
@@ -56,7 +67,7 @@ impl Outline {
             }
             let key = self.key(block.wide_row(&exception)?.uid());
             if let Some(start) = self.starts.get_mut(at.ordinal) {
-                *start = Start::new(key, at.pos);
+                *start = Start::new(key, at.pos, at.exception);
             }
             (at.ordinal, at.exception) = (at.ordinal + 1, at.exception + 1);
         }
@@ -65,7 +76,7 @@ impl Outline {
             return Err(block.ctl_fault("users in the control entries", at.pos.ctl));
         }
         if let Some(end) = self.starts.last_mut() {
-            *end = Start::new(0, at.pos);
+            *end = Start::new(0, at.pos, at.exception);
         }
         Ok(())
     }
@@ -95,7 +106,7 @@ impl Outline {
             let key = keyed.get(text..).and_then(<[u8]>::first_chunk).map(|bytes| u64::from_be_bytes(*bytes));
             plain &= key.is_some();
             let start = self.starts.get_mut(row).ok_or_else(|| fault(ctl))?;
-            *start = Start::new(key.unwrap_or_default(), Pos { ctl, text });
+            *start = Start::new(key.unwrap_or_default(), Pos { ctl, text }, at.exception);
             let begins = uid_len != 0;
             row += usize::from(begins);
             shortest = shortest.min(if begins { uid_len } else { usize::MAX });
@@ -131,14 +142,13 @@ impl Outline {
         self.starts.get(ordinal).map_or(0, |start| start.key)
     }
 
-    /// A cursor to row `ordinal` of `block`, or to its end.
+    /// A cursor to row `ordinal`, or to the end.
     #[must_use]
     #[inline]
-    pub fn mark(&self, block: &Block<'_>, ordinal: usize) -> Mark {
+    pub fn mark(&self, ordinal: usize) -> Mark {
         let start = self.starts.get(ordinal).or(self.starts.last()).copied().unwrap_or_default();
-        let pos = start.pos();
-        let exception = if block.exceptions() == 0 { 0 } else { block.exceptions_before(ordinal) };
-        Mark { ordinal: ordinal.min(self.starts.len().saturating_sub(1)), pos, exception }
+        let ordinal = ordinal.min(self.starts.len().saturating_sub(1));
+        Mark { ordinal, pos: start.pos(), exception: start.exception() }
     }
 
     /// The UID of row `ordinal` of `block`; empty when there is no such row.
@@ -147,10 +157,12 @@ impl Outline {
     /// A [`Fault`] when the row is damaged.
     #[inline]
     pub fn uid<'a>(&self, block: &Block<'a>, ordinal: usize) -> Result<&'a [u8], Fault> {
-        if block.exceptions() > 0 {
-            return Ok(block.row_at(self.mark(block, ordinal))?.map_or(&[], |(uid, _)| uid));
+        let Some([start, next]) = self.starts.get(ordinal..).and_then(<[Start]>::first_chunk) else { return Ok(&[]) };
+        if start.exception() != next.exception() {
+            let missing = || Fault::new("exception number", 44, block.exceptions() as u64, start.exception() as u64);
+            let exception = block.exception(start.exception()).ok_or_else(missing)?;
+            return Ok(block.wide_row(&exception)?.uid());
         }
-        let Some(start) = self.starts.get(ordinal).filter(|_| ordinal < block.users()) else { return Ok(&[]) };
         compact_uid(block, start.pos())
     }
 

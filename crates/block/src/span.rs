@@ -114,7 +114,7 @@ impl<'a> Span<'a> {
     #[must_use]
     #[inline]
     pub fn as_clean(&self) -> Option<Clean<'a>> {
-        let (from, to) = self.ends.filter(|_| self.block.exceptions() == 0)?;
+        let (from, to) = self.ends.filter(|(from, to)| from.exception == to.exception)?;
         stretch(self.block, from.pos, to.pos, self.rows.len())
     }
 

@@ -413,7 +413,7 @@ impl<'v> Rows<'v> {
         let block = self.parse()?;
         let (path, offset) = (self.segment.path(), self.offset);
         let span = if self.outlined {
-            let marks = (self.outline.mark(&block, self.at), self.outline.mark(&block, to));
+            let marks = (self.outline.mark(self.at), self.outline.mark(to));
             Span::between(&block, marks.0, marks.1, path, offset)
         } else {
             Span::new(&block, self.at..to, path, offset)

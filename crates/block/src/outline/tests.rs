@@ -52,7 +52,7 @@ proptest! {
         // Any part of what the UIDs have in common may be left out of the keys.
         outline.read(&block, head.len().saturating_sub(less)).unwrap();
         for ordinal in 0..=users.len() {
-            prop_assert_eq!(outline.mark(&block, ordinal), block.rows_from(ordinal).unwrap().mark());
+            prop_assert_eq!(outline.mark(ordinal), block.rows_from(ordinal).unwrap().mark());
         }
         for (ordinal, uid) in users.keys().enumerate() {
             prop_assert_eq!(outline.uid(&block, ordinal).unwrap(), uid.as_bytes());
@@ -90,7 +90,7 @@ proptest! {
             // Also with what is left of an outline that was not finished.
             for ordinal in 0..users.len() + 2 {
                 let _ = outline.uid(&block, ordinal);
-                let _ = block.row_at(outline.mark(&block, ordinal));
+                let _ = block.row_at(outline.mark(ordinal));
                 let _ = outline.seek(&block, ordinal, users.len(), b"m", outline.key(b"m"));
             }
         }
