@@ -9,6 +9,10 @@ use crate::error::{Error, Result};
 use crate::snapshot::owned;
 use crate::version::Version;
 
+/// Most bytes of the users that a batch touches, as they were before: they are written anew, however little changes. What
+/// the operations themselves may add is limited by [`Batch::check`].
+pub(crate) const TOUCHED_MAX: usize = 64 << 20;
+
 /// What a batch would change.
 #[derive(Debug, Default)]
 pub(crate) struct Applied {
@@ -48,6 +52,8 @@ struct Touched {
 struct Work<'v> {
     version: &'v Version,
     users: BTreeMap<String, Touched>,
+    /// Bytes of the users as they were before.
+    bytes: usize,
     /// Owners of identities that the batch moved; `None` for one that nobody has any more.
     owners: HashMap<Identity, Option<String>>,
     row: RowBuf,
@@ -55,7 +61,7 @@ struct Work<'v> {
 
 /// Carries out `batch`: all of it, or nothing and [`Error::Refused`].
 pub(crate) fn apply(version: &Version, batch: &Batch) -> Result<Applied> {
-    let mut work = Work { version, users: BTreeMap::new(), owners: HashMap::new(), row: RowBuf::new() };
+    let mut work = Work { version, users: BTreeMap::new(), bytes: 0, owners: HashMap::new(), row: RowBuf::new() };
     for (number, operation) in batch.operations.iter().enumerate() {
         match work.operate(operation) {
             Ok(()) => {}
@@ -110,6 +116,11 @@ impl Work<'_> {
                 }
                 None => None,
             };
+            self.bytes += before.as_ref().map_or(0, size);
+            if self.bytes > TOUCHED_MAX {
+                let (max, found) = (TOUCHED_MAX as u64, self.bytes as u64);
+                return Err(Error::TooLarge { what: "bytes of the users that a batch touches", max, found });
+            }
             self.users.insert(uid.to_owned(), Touched { now: before.clone(), before, removed });
         }
         self.users.get_mut(uid).ok_or(Error::Panicked("commit"))
@@ -242,4 +253,9 @@ fn encoded_len(user: &User) -> usize {
 
 const fn encoded_len_of(identity: &Identity) -> usize {
     3 + identity.provider.len() + identity.provider_uid.len()
+}
+
+/// About how long the user's encoded row is.
+fn size(user: &User) -> usize {
+    user.uid.len() + user.identities.iter().map(|i| i.provider.len() + i.provider_uid.len() + 3).sum::<usize>()
 }

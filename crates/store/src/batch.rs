@@ -14,7 +14,8 @@ pub(crate) const BYTES_MAX: usize = 8 << 20;
 /// Changes that are made together or not at all.
 ///
 /// Operations are carried out in the order in which they were added, and see the effect of those before them. At most
-/// 50,000 operations and 8 MiB of text; more than that is a [load](crate::Store::bulk_load).
+/// 50,000 operations and 8 MiB of text, on users of 64 MiB together: more than that is a
+/// [load](crate::Store::bulk_load).
 ///
 /// ```
 /// # use headcount_store::{Batch, Precondition, Store};

@@ -33,8 +33,8 @@ pub enum Changed<'a> {
 impl Snapshot {
     /// Shows every user that changed after seq `since`, in UID order, once and in its newest form, until `each` breaks off.
     ///
-    /// The cost grows with the number of changes: layers that are older than `since` are not looked at, and blocks
-    /// without a newer row are passed over. After a full compaction every block is touched.
+    /// The cost is that of the layers with something newer than `since`: their blocks are read and verified, and those
+    /// without a newer row not looked into. After a full compaction these are all blocks.
     ///
     /// # Errors
     /// [`Error::TooOld`] when deletions after `since` have been forgotten, [`Error::FutureSeq`] for a seq that the store

@@ -29,6 +29,9 @@ pub(crate) struct Writer {
     pub(crate) sync_by: Option<Instant>,
 }
 
+/// A write to the log ends with the batch that takes it over this: what the log takes in one piece is more, also with the
+/// largest batch on top.
+const GROUP_BYTES: usize = 64 << 20;
 /// How often a leader lets others run before it begins.
 const GATHER_YIELDS: usize = 32;
 
@@ -151,23 +154,35 @@ impl Inner {
         std::mem::take(&mut lock(&self.queue.0).batches)
     }
 
+    /// Carries out a group, in several writes to the log when it is too large for one.
     fn carry_out(&self, writer: &mut MutexGuard<'_, Writer>, group: &[Pending]) -> Vec<Result<Commit>> {
-        match self.prepare(writer) {
-            Ok(()) => {}
-            Err(error) => {
+        let mut answers: Vec<Result<Commit>> = Vec::with_capacity(group.len());
+        while let Some(rest) = group.get(answers.len()..).filter(|rest| !rest.is_empty()) {
+            if let Err(error) = self.prepare(writer) {
                 // One gets the error itself; the others learn that the store has stopped.
                 let mut first = Some(error);
-                let answer = |_: &Pending| Err(first.take().unwrap_or_else(|| self.stopped()));
-                return group.iter().map(answer).collect();
+                answers.extend(rest.iter().map(|_| Err(first.take().unwrap_or_else(|| self.stopped()))));
+                break;
             }
+            answers.extend(self.carry_out_some(writer, rest));
         }
+        answers
+    }
+
+    /// Carries out the first batches of a group, one at least; returns their answers.
+    fn carry_out_some(&self, writer: &mut MutexGuard<'_, Writer>, group: &[Pending]) -> Vec<Result<Commit>> {
         let mut version = Version::clone(&self.version.load());
         let mut records = Vec::new();
-        let mut answers: Vec<Result<Commit>> = Vec::with_capacity(group.len());
+        let mut answers: Vec<Result<Commit>> = Vec::new();
+        let most = version.active.bytes.saturating_add(GROUP_BYTES);
         for pending in group {
             let applied = apply(&version, &pending.batch);
             answers.push(applied.map(|applied| take_in(&mut version, applied, &mut records)));
+            if version.active.bytes > most {
+                break;
+            }
         }
+        let group = group.get(..answers.len()).unwrap_or_default();
         match self.make_durable(writer, group, &records) {
             Ok(()) => {
                 Self::count(&self.counters.groups, 1);

@@ -20,7 +20,7 @@ use crate::rewrite::{Purpose, Rewritten, rewrite};
 use crate::segment::Segment;
 use crate::state::{Inner, lock};
 use crate::version::{LayerRef, Version};
-use crate::{clock, fault};
+use crate::{clock, fault, files};
 
 /// Which segments are brought together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +147,11 @@ impl Inner {
     fn compact_run(&self, version: &Version, run: Range<usize>, progress: &Progress) -> Result<()> {
         let old: Vec<Arc<Segment>> = version.segments.get(run.clone()).unwrap_or_default().to_vec();
         progress.set_total_users(old.iter().map(|s| s.footer().totals.users()).sum());
+        // A full disk in the middle of it would stop all writing.
+        let (needed, available) = (old.iter().map(|s| s.bytes()).sum(), files::available(&self.dir)?);
+        if available < needed {
+            return Err(Error::NoSpace { path: self.dir.clone(), needed, available });
+        }
         let layers: Vec<LayerRef<'_>> = old.iter().map(|s| LayerRef::Segment(s)).collect();
         let forget = (run.end == version.segments.len()).then(|| self.forget_before());
         let written = rewrite(&self.tmp(), &layers, Purpose::Compaction { forget }, progress);

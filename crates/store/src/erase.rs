@@ -45,7 +45,6 @@ impl Inner {
         progress.set_phase("erasing");
         let mut report = EraseReport::default();
         let mut known: BTreeSet<String> = lock(&self.manifest).erasing.iter().cloned().collect();
-        let resumed = known.len();
         {
             let mut writer = lock(&self.writer);
             self.check_space(uids)?;
@@ -78,8 +77,9 @@ impl Inner {
                 self.commit_manifest(|m| m.erasing = known.iter().cloned().collect())?;
             }
         }
-        report.erased = (known.len() - resumed.min(known.len())) as u64;
         report.segments_rewritten = self.purge(&known, wait, progress)?;
+        let asked: BTreeSet<&str> = uids.iter().copied().collect();
+        report.erased = asked.into_iter().filter(|uid| known.contains(*uid)).count() as u64;
         report.seq = self.version.load().origin.seq;
         Ok(report)
     }

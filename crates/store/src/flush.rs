@@ -81,10 +81,8 @@ impl Inner {
             version.segments.splice(0..0, segment);
         });
         Self::count(&self.counters.flushes, 1);
-        for number in gone {
-            // What cannot be removed now is removed at the next open.
-            let _ = files::remove_tree(&delta::path_of(&self.dir, number));
-        }
+        // They name users that an erasure is about to promise to be gone: a failure is no trifle.
+        gone.into_iter().try_for_each(|number| files::remove_tree(&delta::path_of(&self.dir, number)))?;
         fault::point("flush 6: deleted")
     }
 

@@ -1,6 +1,7 @@
-//! The background thread of a store that is open for writing: flushes frozen deltas, makes the next log ahead of need,
-//! fsyncs buffered commits in time, and starts compactions.
+//! The background thread of a store that is open for writing: makes the next log ahead of need, fsyncs buffered commits
+//! in time, and starts the threads that flush frozen deltas and compact.
 
+use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -82,35 +83,87 @@ impl Drop for Threads {
 }
 
 fn run(inner: &Arc<Inner>, cancel: &Arc<Progress>) {
-    let mut compaction: Option<JoinHandle<()>> = None;
+    // Each in a thread of its own: buffered commits are fsynced in time, however long they take.
+    let (mut flush, mut compaction) = (Job::default(), Job::default());
     let mut pause = IDLE;
     while inner.signals.sleep(pause) {
-        // An error has poisoned the store and reaches the next commit.
-        let _ = inner.flush_frozen();
         pause = tend(inner);
-        if compaction.as_ref().is_some_and(JoinHandle::is_finished)
-            && let Some(thread) = compaction.take()
-        {
-            let _ = thread.join();
+        if inner.version.load().frozen.is_some() && inner.check_writable().is_ok() {
+            // An error has poisoned the store and reaches the next commit.
+            flush.start("headcount-flush", inner, Inner::flush_frozen);
         }
-        if compaction.is_none() && inner.options.maintenance && compact::is_due(&inner.version.load()) {
-            compaction = spawn_compaction(inner, cancel);
+        if inner.options.maintenance && compact::is_due(&inner.version.load()) && inner.check_writable().is_ok() {
+            let cancel = Arc::clone(cancel);
+            compaction.start("headcount-compact", inner, move |inner| compact_in_background(inner, &cancel));
         }
     }
-    if let Some(thread) = compaction {
-        let _ = thread.join();
+    flush.join();
+    compaction.join();
+}
+
+fn compact_in_background(inner: &Inner, cancel: &Progress) -> Result<()> {
+    let done = inner.compact(Compaction::Tiered, cancel).map(drop);
+    if done.is_err() && !cancel.is_cancelled() {
+        Inner::count(&inner.counters.failures, 1);
+    }
+    done
+}
+
+/// Something that is done beside the background thread, one at a time.
+#[derive(Default)]
+struct Job {
+    thread: Option<JoinHandle<()>>,
+    state: Arc<State>,
+    /// When it was started last.
+    started: Option<Instant>,
+}
+
+#[derive(Default)]
+struct State {
+    done: AtomicBool,
+    failed: AtomicBool,
+}
+
+impl Job {
+    /// Starts `work` unless the last one is still at it, or has just failed: what stood in its way, such as a full disk,
+    /// takes time to go. Whoever ends wakes the background thread; so does the next full delta where a thread cannot be
+    /// started.
+    fn start(&mut self, name: &str, inner: &Arc<Inner>, work: impl FnOnce(&Inner) -> Result<()> + Send + 'static) {
+        let waits = self.state.failed.load(Acquire) && self.started.is_some_and(|started| started.elapsed() < IDLE);
+        if waits || self.thread.is_some() && !self.state.done.load(Acquire) {
+            return;
+        }
+        self.join();
+        (self.state, self.started) = (Arc::default(), Some(Instant::now()));
+        let (inner, state) = (Arc::clone(inner), Arc::clone(&self.state));
+        let body = move || {
+            let end = End { inner: &inner, state };
+            // What panics is not tried again at once either.
+            end.state.failed.store(true, Release);
+            end.state.failed.store(work(&inner).is_err(), Release);
+        };
+        self.thread = thread::Builder::new().name(name.into()).spawn(body).ok();
+    }
+
+    fn join(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // A panic was answered by poisoning the store, or concerned a compaction that can be done again.
+            let _ = thread.join();
+        }
     }
 }
 
-fn spawn_compaction(inner: &Arc<Inner>, cancel: &Arc<Progress>) -> Option<JoinHandle<()>> {
-    let (inner, cancel) = (Arc::clone(inner), Arc::clone(cancel));
-    let body = move || {
-        // An error has poisoned the store where it has to; cancelled means that the store is being closed.
-        let _ = inner.compact(Compaction::Tiered, &cancel);
-        inner.signals.notify();
-    };
-    // Without a thread it is tried again at the next flush.
-    thread::Builder::new().name("headcount-compact".into()).spawn(body).ok()
+/// Tells that a job has ended, also by a panic.
+struct End<'i> {
+    inner: &'i Inner,
+    state: Arc<State>,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.state.done.store(true, Release);
+        self.inner.signals.notify();
+    }
 }
 
 /// Fsyncs what is due and makes the next log; returns how long there is nothing to do.

@@ -21,7 +21,9 @@ const GAP: u64 = 1 << 32;
 /// What had to be done to open a store that was not closed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recovery {
-    /// Commits that were in the log of the delta.
+    /// Whether the store was not closed: there was a log of a delta.
+    pub unclosed: bool,
+    /// Commits that were in it.
     pub commits: u64,
     /// Users that they changed or deleted.
     pub changes: u64,
@@ -37,21 +39,23 @@ pub struct Recovery {
 
 impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the store was not closed: recovered {} commits ({} changes) up to seq {}",
-            self.commits, self.changes, self.seq
-        )?;
+        let counted = |n: u64, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let mut done = Vec::new();
+        if self.unclosed {
+            let (commits, changes) = (counted(self.commits, "commit"), counted(self.changes, "change"));
+            let to = if self.new_incarnation { String::new() } else { format!(" up to seq {}", self.seq) };
+            done.push(format!("the store was not closed: recovered {commits} ({changes}){to}"));
+        }
         if self.removed > 0 {
-            write!(f, ", removed {} leftovers", self.removed)?;
+            done.push(format!("removed {}", counted(self.removed as u64, "leftover")));
         }
         if self.erased > 0 {
-            write!(f, ", completed the erasure of {} users", self.erased)?;
+            done.push(format!("completed the erasure of {}", counted(self.erased as u64, "user")));
         }
         if self.new_incarnation {
-            write!(f, "; seqs go on in a new incarnation")?;
+            done.push(format!("seqs go on in a new incarnation, from {}", self.seq));
         }
-        Ok(())
+        f.write_str(&done.join(", "))
     }
 }
 
@@ -63,7 +67,7 @@ impl Recovery {
 
 /// Adds what the generations of `manifest` hold to `version`. Their directories are read in `dir`, which sled writes to.
 pub(crate) fn replay(dir: &Path, manifest: &Manifest, version: &mut Version, into: &mut Delta) -> Result<Recovery> {
-    let mut recovery = Recovery::default();
+    let mut recovery = Recovery { unclosed: true, ..Recovery::default() };
     let mut generations: Vec<GenerationEntry> = manifest.generations.clone();
     generations.reverse();
     for (i, generation) in generations.iter().enumerate() {

@@ -35,7 +35,7 @@ pub(crate) struct Inner {
     pub(crate) version: ArcSwap<Version>,
     pub(crate) manifest: Mutex<Manifest>,
     pub(crate) loading: AtomicBool,
-    /// Held by whoever rewrites segments: one compaction, erasure or backup cut at a time.
+    /// Held by whoever rewrites segments: one compaction or erasure at a time.
     pub(crate) structure: Mutex<()>,
     /// The commit lock: whoever holds it is the only one that takes seqs.
     pub(crate) writer: Mutex<Writer>,
@@ -58,6 +58,8 @@ pub(crate) struct Counters {
     pub(crate) waits: AtomicU64,
     pub(crate) flushes: AtomicU64,
     pub(crate) compactions: AtomicU64,
+    /// Compactions of the background that failed.
+    pub(crate) failures: AtomicU64,
 }
 
 impl Counters {
@@ -68,6 +70,7 @@ impl Counters {
             waits: self.waits.load(Relaxed),
             flushes: self.flushes.load(Relaxed),
             compactions: self.compactions.load(Relaxed),
+            failed_compactions: self.failures.load(Relaxed),
         }
     }
 }
@@ -171,7 +174,7 @@ impl Inner {
     pub(crate) fn pinned(&self) -> (u64, Option<u64>) {
         let retired = lock(&self.retired);
         let bytes = retired.segments.iter().filter_map(Weak::upgrade).map(|s| s.bytes()).sum();
-        let current = self.version.load();
+        let current = self.version.load_full();
         // Two are the store's own: the one it keeps and the one just loaded.
         let held = Arc::strong_count(&current) > 2;
         let older = retired.versions.iter().filter_map(|v| v.upgrade().map(|v| v.origin.seq));

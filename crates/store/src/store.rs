@@ -221,7 +221,8 @@ impl Store {
         self.snapshot().backup(dest, progress)
     }
 
-    /// Begins a load. One at a time; reads and commits go on, but for the moment of its publication.
+    /// Begins a load. One at a time; reads go on, and so do commits until its publication. They wait for that, and for as long as
+    /// the load is written where it is checked a second time, against commits that came meanwhile, or leaves records out.
     ///
     /// # Errors
     /// [`Error::ReadOnly`], [`Error::Busy`].
@@ -372,6 +373,8 @@ pub struct Work {
     pub flushes: u64,
     /// Compactions.
     pub compactions: u64,
+    /// Compactions of the background that failed: [`Store::compact`] says why, and [`Store::verify`] finds damage.
+    pub failed_compactions: u64,
 }
 
 impl Snapshot {

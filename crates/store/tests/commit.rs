@@ -234,6 +234,86 @@ fn a_store_that_was_dropped_is_recovered_and_a_closed_one_has_nothing_to_recover
 }
 
 #[test]
+fn a_batch_that_touches_too_much_is_refused_and_harms_nothing() {
+    let store = Store::temporary().unwrap();
+    let wide = |n: usize| {
+        let identities = (0..230).map(|i| Identity::new("p", format!("{n}/{i}/{}", "x".repeat(4000))));
+        User { identities: identities.collect(), ..User::new(format!("u{n:03}")) }
+    };
+    store.load((0..80).map(wide)).unwrap();
+    let mut batch = Batch::new();
+    for n in 0..80 {
+        batch.set_status(format!("u{n:03}"), Status::Pending);
+    }
+    match store.commit(batch) {
+        Err(Error::TooLarge { max, found, .. }) => assert!(found > max, "{found} {max}"),
+        other => panic!("{other:?}"),
+    }
+    // Half of it can be done, and several at once, which are more than the log takes in one piece.
+    std::thread::scope(|scope| {
+        for from in [0, 20, 40, 60] {
+            let store = &store;
+            scope.spawn(move || {
+                let mut batch = Batch::new();
+                for n in from..from + 20 {
+                    batch.set_status(format!("u{n:03}"), Status::Pending);
+                }
+                store.commit(batch).unwrap();
+            });
+        }
+    });
+    assert_eq!(store.stats().totals.pending.users, 80);
+    whole(&store);
+}
+
+#[test]
+fn the_oldest_snapshot_is_known_also_when_it_is_the_only_one() {
+    let store = Store::temporary().unwrap();
+    let first = put(&store, user("a", &[]));
+    assert_eq!(store.stats().oldest_snapshot, None);
+    let snapshot = store.snapshot();
+    assert_eq!(store.stats().oldest_snapshot, Some(first));
+    put(&store, user("b", &[]));
+    assert_eq!(store.stats().oldest_snapshot, Some(first));
+    drop(snapshot);
+    assert_eq!(store.stats().oldest_snapshot, None);
+}
+
+#[test]
+fn an_erasure_that_had_to_wait_counts_its_users_when_it_is_done() {
+    let store = Store::temporary().unwrap();
+    store.load([user("a", &[]), user("b", &[])]).unwrap();
+    let snapshot = store.snapshot();
+    let erase = || store.erase(&["a", "a"], Duration::ZERO, &Progress::default());
+    assert!(matches!(erase(), Err(Error::Pinned { .. })));
+    drop(snapshot);
+    let report = erase().unwrap();
+    assert_eq!((report.erased, report.not_found.len()), (1, 0));
+    // Known no more.
+    let report = erase().unwrap();
+    assert_eq!((report.erased, report.not_found), (0, vec!["a".to_owned(), "a".to_owned()]));
+}
+
+#[test]
+fn what_an_open_did_is_said_in_words_that_fit() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, copy) = (dir.path().join("s"), dir.path().join("c"));
+    let store = Store::create(&path, &Options::default()).unwrap();
+    put(&store, user("a", &[]));
+    store.backup(&copy, &Progress::default()).unwrap();
+    drop(store);
+    let said = |path: &Path| {
+        let store = Store::open(path, &Options::default()).unwrap();
+        let said = store.recovery().map(ToString::to_string);
+        store.close().unwrap();
+        said
+    };
+    assert_eq!(said(&path).unwrap(), "the store was not closed: recovered 1 commit (1 change) up to seq 1");
+    assert_eq!(said(&path), None);
+    assert_eq!(said(&copy).unwrap(), format!("seqs go on in a new incarnation, from {}", 1 + (1_u64 << 32)));
+}
+
+#[test]
 fn statistics_count_what_was_done() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { delta_changes: 3, maintenance: false, ..Options::default() };
