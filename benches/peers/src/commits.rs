@@ -22,7 +22,7 @@ const BATCHES: usize = 2;
 const BATCH: usize = 100;
 const THREADS: usize = 16;
 /// Commits of a round, by each of the threads.
-const EACH: usize = 64;
+const EACH: usize = 256;
 
 /// An open engine.
 struct Lane {
