@@ -193,8 +193,8 @@ fn nothing_acknowledged_is_lost_when_the_power_fails() {
     if !is_there("strace", "power cuts were NOT tried") {
         return;
     }
-    let seed = seed();
-    let seen = cut(&Scenario::new(words("delta=5 largest=4", 36, seed)), env("POWER_CUTS", 200), seed);
+    let mut seed = seed();
+    let mut seen = cut(&Scenario::new(words("delta=3 largest=4", 36, seed)), env("POWER_CUTS", 200), seed);
     // Every numbered state of the modules flush, load/publish, compact and erase lies between two of these.
     let states = [
         ("commit: mkdir", "store/delta"),
@@ -218,8 +218,14 @@ fn nothing_acknowledged_is_lost_when_the_power_fails() {
         ("erase: unlink", "MANIFEST.prev"),
         ("close: rename", "store/MANIFEST"),
     ];
-    for (what, about) in states {
-        assert!(seen.contains_key(&(what.to_owned(), about.to_owned())), "no power cut after {what} {about}");
+    // Which of them a run goes through depends on its workload, and on what its threads get done during which step.
+    for more in 0.. {
+        let missing =
+            states.iter().find(|(what, about)| !seen.contains_key(&((*what).to_owned(), (*about).to_owned())));
+        let Some((what, about)) = missing else { break };
+        assert!(more < 6, "no power cut after {what} {about}");
+        seed = seed.wrapping_add(1);
+        seen.extend(cut(&Scenario::new(words("delta=3 largest=4", 36, seed)), env("POWER_CUTS", 200), seed));
     }
 }
 

@@ -144,6 +144,22 @@ pub enum Error {
     /// The receiver of a visit stopped it; it knows why.
     #[error("stopped by the receiver")]
     Stopped,
+    /// Deletions after this seq have been forgotten: do a full export.
+    #[error("changes since seq {since} are not known any more, those since {floor} are: do a full export")]
+    TooOld {
+        /// What was asked for.
+        since: u64,
+        /// The least seq that can be asked for.
+        floor: u64,
+    },
+    /// The source has not reached this seq: it is of another store or history.
+    #[error("seq {since} lies ahead of the store, which stands at {seq}: it belongs to another store or history")]
+    FutureSeq {
+        /// What was asked for.
+        since: u64,
+        /// Where the source stands.
+        seq: u64,
+    },
 }
 
 impl Error {

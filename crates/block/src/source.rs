@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::row::RowRef;
 use crate::span::Span;
 use crate::sums::Totals;
+use crate::view::UserRef;
 
 /// Which state of which store a source shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +123,15 @@ pub struct Measured {
     pub end: Option<Vec<u8>>,
 }
 
+/// One user that changed.
+#[derive(Debug, Clone, Copy)]
+pub enum Change<'a> {
+    /// The user as it is now.
+    User(UserRef<'a>),
+    /// The UID of a user that is gone: deleted, or renamed to another UID.
+    Deleted(&'a [u8]),
+}
+
 /// Receives the users of a part in UID order. An error ends the visit.
 pub trait Visitor {
     /// Consecutive rows of a block.
@@ -167,4 +177,11 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// Damage, I/O errors and what the visitor returned.
     fn visit(&self, part: &Part, visitor: &mut dyn Visitor) -> Result<(), Error>;
+
+    /// Shows what changed after seq `since` to `each`, in UID order: each user once, in its newest form. Since 0 that is
+    /// every user.
+    ///
+    /// # Errors
+    /// [`Error::TooOld`] and [`Error::FutureSeq`], damage and I/O errors, and what `each` returned.
+    fn changes(&self, since: u64, each: &mut dyn FnMut(Change<'_>) -> Result<(), Error>) -> Result<(), Error>;
 }

@@ -52,8 +52,14 @@ fn write_hint(error: &Error) -> Option<&'static str> {
 
 impl From<ExportError> for Failure {
     fn from(error: ExportError) -> Self {
+        let error = match error {
+            // What to do about changes that are not known, say, is the same wherever they are asked for.
+            ExportError::Source(source) if !source.is_damage() => return Self::from(Error::from(source)),
+            error => error,
+        };
         let (kind, hint) = match &error {
             ExportError::Cancelled => (Kind::Cancelled, None),
+            ExportError::Settings(_) => (Kind::Usage, None),
             error if error.is_damage() => (Kind::Damage, Some(DAMAGE.to_owned())),
             ExportError::Write { source, .. }
             | ExportError::File { source, .. }

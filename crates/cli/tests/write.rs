@@ -48,6 +48,33 @@ fn object(uid: &str, provider: &str, provider_uid: &str) -> String {
 }
 
 #[test]
+fn an_export_since_a_seq_holds_what_changed() {
+    let scratch = small();
+    scratch.run(&["delete", "s", "c"]).exits(0);
+    scratch.run_with(&["put", "s"], &object("d", "p", "1")).exits(0);
+    let run = scratch.run(&["export", "s", "--since", "1", "--json", "-o", "changes.json"]).exits(0);
+    let summary = run.json();
+    assert_eq!(
+        (summary["users"].as_u64(), summary["deleted"].as_u64(), summary["seq"].as_u64()),
+        (Some(1), Some(1), Some(3))
+    );
+    let changes: serde_json::Value = serde_json::from_str(&scratch.read("changes.json")).unwrap();
+    assert_eq!(changes["users"][0]["UID"], "d");
+    assert_eq!(changes["deletedUIDs"], serde_json::json!(["c"]));
+    assert_eq!((changes["usersCount"].as_u64(), changes["seq"].as_u64()), (Some(1), Some(3)));
+    let run = scratch.run(&["export", "s", "--since", "1", "--format", "csv"]).exits(0);
+    assert_eq!(run.out, "change,uid,provider,providerUID\r\ndelete,c,,\r\nupsert,d,p,1\r\n");
+    assert!(run.err.contains("exported 1 users, 1 deleted"), "{}", run.err);
+    // Pending users are not in the selection, and are gone from it as long as nothing else is asked for.
+    scratch.run(&["status", "s", "d", "pending"]).exits(0);
+    let run = scratch.run(&["export", "s", "--since", "3", "--format", "ndjson"]).exits(0);
+    assert_eq!(run.out, "{\"UID\":\"d\",\"deleted\":true}\n");
+    scratch.run(&["export", "s", "--since", "99"]).exits(1).says(&["seq 99 lies ahead", "hint:"]);
+    scratch.run(&["export", "s", "--since", "1", "--limit", "1"]).exits(2);
+    scratch.run(&["export", "s", "--since", "1", "--fields", "provider"]).exits(2).says(&["needs the field uid"]);
+}
+
+#[test]
 fn put_and_apply_make_a_store_that_is_not_there() {
     let scratch = Scratch::new();
     fs::create_dir(scratch.path("t")).unwrap();

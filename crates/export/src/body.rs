@@ -59,6 +59,18 @@ impl<'a> Body<'a> {
         Ok(())
     }
 
+    /// Hands on what follows the users and counts as none.
+    pub(crate) fn rest(&mut self, buffer: &mut Buffer) -> Result<(), Error> {
+        self.begin()?;
+        if buffer.len() == 0 {
+            return Ok(());
+        }
+        if let Some(progress) = self.progress {
+            progress.check()?;
+        }
+        self.put(buffer)
+    }
+
     fn begin(&mut self) -> Result<(), Error> {
         if !self.begun {
             self.begun = true;

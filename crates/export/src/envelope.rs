@@ -89,6 +89,8 @@ impl Envelope {
 pub(crate) struct Trailer {
     call_id: String,
     time: String,
+    /// The seq to go on from, in an export of changes.
+    seq: Option<u64>,
     extra: Vec<u8>,
     next_after: Option<Vec<u8>>,
 }
@@ -105,9 +107,15 @@ impl Trailer {
         Self {
             call_id: envelope.call_id.clone().unwrap_or_else(call_id),
             time: envelope.time.clone().unwrap_or_else(|| iso8601(origin.time_ms)),
+            seq: None,
             extra: envelope.extra.clone(),
             next_after: end.filter(|_| envelope.next_after).map(<[u8]>::to_vec),
         }
+    }
+
+    /// Adds the member `seq` after `time`.
+    pub(crate) fn with_seq(self, seq: Option<u64>) -> Self {
+        Self { seq, ..self }
     }
 
     /// The end of a whole export.
@@ -134,6 +142,9 @@ impl Trailer {
         json_member("callId", self.call_id.as_bytes(), &mut out);
         out.push(b',');
         json_member("time", self.time.as_bytes(), &mut out);
+        if let Some(seq) = self.seq.filter(|_| whole) {
+            out.extend_from_slice(format!(",\"seq\":{seq}").as_bytes());
+        }
         out.extend_from_slice(&self.extra);
         if let Some(uid) = self.next_after.as_deref().filter(|_| whole) {
             out.push(b',');
@@ -149,7 +160,11 @@ fn ending(counts: Counts) -> Vec<u8> {
 }
 
 /// The default `callId`: 32 hexadecimal digits that depend on the snapshot and the parameters alone.
-pub(crate) fn default_call_id(origin: &Origin, layout: &Layout, after: Option<&str>, limit: Option<u64>) -> String {
+pub(crate) fn default_call_id(
+    origin: &Origin,
+    layout: &Layout,
+    (after, limit, since): (Option<&str>, Option<u64>, Option<u64>),
+) -> String {
     let mut hash = SipHasher13::new();
     let mut word = |bytes: &[u8]| {
         hash.write(&(bytes.len() as u64).to_le_bytes());
@@ -164,6 +179,10 @@ pub(crate) fn default_call_id(origin: &Origin, layout: &Layout, after: Option<&s
     word(&[u8::from(after.is_some()), u8::from(limit.is_some())]);
     word(after.unwrap_or_default().as_bytes());
     word(&limit.unwrap_or_default().to_le_bytes());
+    if let Some(since) = since {
+        word(b"since");
+        word(&since.to_le_bytes());
+    }
     format!("{:032x}", hash.finish128().as_u128())
 }
 

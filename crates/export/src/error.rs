@@ -54,6 +54,9 @@ pub enum Error {
         /// The file that the other export has locked.
         path: PathBuf,
     },
+    /// Settings that do not go together.
+    #[error("{0}")]
+    Settings(&'static str),
     /// The export was cancelled.
     #[error("cancelled")]
     Cancelled,

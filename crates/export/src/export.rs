@@ -13,7 +13,7 @@ use crate::body::Body;
 use crate::chunks::Chunks;
 use crate::envelope::{Envelope, Trailer, default_call_id};
 use crate::error::Error;
-use crate::fields::Fields;
+use crate::fields::{Field, Fields};
 use crate::file::{self, Target};
 use crate::format::Format;
 use crate::layout::Layout;
@@ -21,6 +21,7 @@ use crate::length::Length;
 use crate::pipeline::{Ends, Job, run};
 use crate::plan::Plan;
 use crate::probe::end_uid;
+use crate::since;
 use crate::sink::{Sink, WriteSink, enlarge_pipe};
 
 /// An export of one snapshot: JSON of all registered users, unless set otherwise.
@@ -32,6 +33,7 @@ pub struct Export<S> {
     layout: Layout,
     limit: Option<u64>,
     after: Option<String>,
+    since: Option<u64>,
     envelope: Envelope,
     threads: Option<usize>,
     fsync: bool,
@@ -43,6 +45,8 @@ pub struct Export<S> {
 pub struct Summary {
     /// Users written.
     pub users: u64,
+    /// UIDs written of users who are gone, in an export of changes.
+    pub deleted: u64,
     /// Identities written; 0 when no field of theirs was asked for.
     pub identities: u64,
     /// Bytes written.
@@ -69,12 +73,14 @@ impl<S: Source + Clone + 'static> Export<S> {
             fields: Fields::default(),
             include_pending: false,
             formula_guard: false,
+            changes: false,
         };
         Self {
             source: source.clone(),
             layout,
             limit: None,
             after: None,
+            since: None,
             envelope: Envelope::new(),
             threads: None,
             fsync: false,
@@ -107,6 +113,17 @@ impl<S: Source + Clone + 'static> Export<S> {
     #[must_use]
     pub fn after<'u>(mut self, uid: impl Into<Option<&'u str>>) -> Self {
         self.after = uid.into().map(str::to_owned);
+        self
+    }
+
+    /// Exports what changed after this seq: users in their newest form, and the UIDs of those who are gone from the
+    /// selection. JSON lists them as `deletedUIDs` after the users and has `seq`, to go on from, after `time`; an NDJSON line is
+    /// `{"UID":…,"deleted":true}`; CSV begins with a column `change`, `upsert` or `delete`. Since 0 that is every user.
+    ///
+    /// It takes the field `uid`, and neither a limit nor `after`.
+    #[must_use]
+    pub fn since(mut self, seq: impl Into<Option<u64>>) -> Self {
+        self.since = seq.into();
         self
     }
 
@@ -186,6 +203,9 @@ impl<S: Source + Clone + 'static> Export<S> {
     /// # Errors
     /// What the source reports.
     pub fn len(&self) -> Result<Length, Error> {
+        if self.since.is_some() {
+            return self.check().map(|()| Length::Unknown);
+        }
         let plan = Plan::new(&self.source, &self.select(), Scan::Never)?;
         Ok(plan.length(&self.effective(), &self.trailer(&plan)))
     }
@@ -226,7 +246,10 @@ impl<S: Source + Clone + 'static> Export<S> {
             Target::Replace(partial) => {
                 let plan = self.plan()?;
                 let layout = self.effective();
-                if let Length::Exact(len) = plan.length(&layout, &self.trailer(&plan)) {
+                let len = plan.length(&layout, &self.trailer(&plan));
+                if let Length::Exact(len) = len
+                    && self.since.is_none()
+                {
                     partial.reserve(len)?;
                 }
                 let mut sink = partial.sink();
@@ -262,7 +285,46 @@ impl<S: Source + Clone + 'static> Export<S> {
         self.write_plan(&plan, &self.effective(), sink)
     }
 
+    /// Refuses settings that do not go together.
+    fn check(&self) -> Result<(), Error> {
+        if self.since.is_some() && (self.limit.is_some() || self.after.is_some()) {
+            return Err(Error::Settings(
+                "an export of changes is whole: it takes neither a limit nor a UID to begin after",
+            ));
+        }
+        if self.since.is_some() && !self.layout.fields.has(Field::Uid) {
+            return Err(Error::Settings("an export of changes needs the field uid"));
+        }
+        Ok(())
+    }
+
+    fn write_changes(&self, plan: &Plan, layout: &Layout, since: u64, sink: &mut dyn Sink) -> Result<Summary, Error> {
+        let trailer = self.trailer(plan);
+        let mut body = Body::new(layout, sink, self.progress.as_deref());
+        let found = match since::write(&self.source, layout, since, &mut body) {
+            Ok(found) => found,
+            Err(error) => return Err(body.fail(&trailer, error)),
+        };
+        body.succeed(&trailer)?;
+        let origin = self.source.origin();
+        let counts = layout.state(body.counts);
+        let text = |uid: Option<Vec<u8>>| uid.map(|uid| String::from_utf8_lossy(&uid).into_owned());
+        Ok(Summary {
+            users: counts.users,
+            deleted: found.deleted,
+            identities: counts.identities,
+            bytes: body.bytes,
+            seq: origin.seq,
+            store_id: origin.store_id,
+            first_uid: text(found.first),
+            last_uid: text(found.last),
+        })
+    }
+
     fn write_plan(&self, plan: &Plan, layout: &Layout, sink: &mut dyn Sink) -> Result<Summary, Error> {
+        if let Some(since) = self.since {
+            return self.write_changes(plan, layout, since, sink);
+        }
         let trailer = self.trailer(plan);
         let progress = self.progress.as_deref();
         if let Some(progress) = progress {
@@ -285,6 +347,7 @@ impl<S: Source + Clone + 'static> Export<S> {
         let counts = layout.state(body.counts);
         Ok(Summary {
             users: counts.users,
+            deleted: 0,
             identities: counts.identities,
             bytes: body.bytes,
             seq: origin.seq,
@@ -315,18 +378,22 @@ impl<S: Source + Clone + 'static> Export<S> {
     }
 
     fn plan(&self) -> Result<Plan, Error> {
+        self.check()?;
         Plan::new(&self.source, &self.select(), Scan::Allowed)
     }
 
     /// The layout without settings that do not apply to its format.
     fn effective(&self) -> Layout {
-        Layout { formula_guard: self.layout.formula_guard && self.layout.format == Format::Csv, ..self.layout }
+        let formula_guard = self.layout.formula_guard && self.layout.format == Format::Csv;
+        Layout { formula_guard, changes: self.since.is_some(), ..self.layout }
     }
 
     fn trailer(&self, plan: &Plan) -> Trailer {
         let origin = self.source.origin();
-        let call_id = || default_call_id(&origin, &self.effective(), self.after.as_deref(), self.limit);
-        Trailer::new(&self.envelope, &origin, call_id, plan.end.as_deref())
+        let selection = (self.after.as_deref(), self.limit, self.since);
+        let call_id = || default_call_id(&origin, &self.effective(), selection);
+        let trailer = Trailer::new(&self.envelope, &origin, call_id, plan.end.as_deref());
+        trailer.with_seq(self.since.map(|_| origin.seq))
     }
 }
 

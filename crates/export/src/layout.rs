@@ -15,6 +15,8 @@ pub(crate) struct Layout {
     pub(crate) fields: Fields,
     pub(crate) include_pending: bool,
     pub(crate) formula_guard: bool,
+    /// Whether this is what changed: CSV then begins with a column `change`.
+    pub(crate) changes: bool,
 }
 
 impl Layout {
@@ -59,6 +61,7 @@ impl Layout {
     pub(crate) fn head(&self) -> Vec<u8> {
         match self.format {
             Format::Json => b"{\"users\":[".to_vec(),
+            Format::Csv if self.changes => format!("change,{}\r\n", self.fields).into_bytes(),
             Format::Csv => format!("{}\r\n", self.fields).into_bytes(),
             Format::Ndjson => Vec::new(),
         }

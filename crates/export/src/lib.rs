@@ -26,6 +26,7 @@ mod plan;
 mod probe;
 mod render;
 mod simple;
+mod since;
 mod sink;
 mod template;
 

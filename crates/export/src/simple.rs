@@ -162,6 +162,9 @@ fn csv_row<const PLAIN: bool>(
     identity: Option<&IdentityRef<'_>>,
     out: &mut Vec<u8>,
 ) {
+    if layout.changes {
+        out.extend_from_slice(b"upsert,");
+    }
     let start = out.len();
     let mut first = true;
     for field in layout.fields.iter() {

@@ -40,36 +40,46 @@ impl Snapshot {
     /// [`Error::TooOld`] when deletions after `since` have been forgotten, [`Error::FutureSeq`] for a seq that the store
     /// has not reached, and errors of reading.
     pub fn changes_since(&self, since: u64, each: &mut dyn FnMut(Changed<'_>) -> ControlFlow<()>) -> Result<()> {
+        let mut each = |changed: Changed<'_>| match each(changed) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(BlockError::Stopped),
+        };
+        match self.walk_changes(since, &mut each) {
+            Err(BlockError::Stopped) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// As above; ends with the first error of `each`.
+    pub(crate) fn walk_changes(
+        &self,
+        since: u64,
+        each: &mut dyn FnMut(Changed<'_>) -> Result<(), BlockError>,
+    ) -> Result<(), BlockError> {
         let version = &self.0;
         if since > version.origin.seq {
-            return Err(Error::FutureSeq { since, seq: version.origin.seq });
+            return Err(BlockError::FutureSeq { since, seq: version.origin.seq });
         }
         if since < version.changes_floor {
-            return Err(Error::TooOld { since, floor: version.changes_floor });
+            return Err(BlockError::TooOld { since, floor: version.changes_floor });
         }
         let newer = |layer: &LayerRef<'_>| match layer {
             LayerRef::Delta(delta) => delta.last_seq > since,
             LayerRef::Segment(segment) => segment.seq_range().1 > since,
         };
         let layers: Vec<LayerRef<'_>> = version.layers().into_iter().filter(newer).collect();
-        match walk(&layers, &UidRange::all(), &mut Since { since, each }) {
-            Err(BlockError::Stopped) => Ok(()),
-            other => Ok(other?),
-        }
+        walk(&layers, &UidRange::all(), &mut Since { since, each })
     }
 }
 
 struct Since<'a> {
     since: u64,
-    each: &'a mut dyn FnMut(Changed<'_>) -> ControlFlow<()>,
+    each: &'a mut dyn FnMut(Changed<'_>) -> Result<(), BlockError>,
 }
 
 impl Since<'_> {
     fn show(&mut self, seq: u64, changed: Changed<'_>) -> Result<(), BlockError> {
-        if seq > self.since && (self.each)(changed).is_break() {
-            return Err(BlockError::Stopped);
-        }
-        Ok(())
+        if seq > self.since { (self.each)(changed) } else { Ok(()) }
     }
 }
 

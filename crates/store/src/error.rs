@@ -181,6 +181,8 @@ impl From<block::Error> for Error {
             block::Error::Damage(damage) => Self::Damage(damage),
             block::Error::Io { op, path, source } => Self::Io { op, path, source },
             block::Error::Limit(limit) => Self::Limit(limit),
+            block::Error::TooOld { since, floor } => Self::TooOld { since, floor },
+            block::Error::FutureSeq { since, seq } => Self::FutureSeq { since, seq },
             _ => Self::Cancelled,
         }
     }
@@ -199,6 +201,8 @@ impl From<Error> for block::Error {
             Error::Io { op, path, source } => Self::Io { op, path, source },
             Error::Limit(limit) => Self::Limit(limit),
             Error::Cancelled => Self::Cancelled(block::Cancelled),
+            Error::TooOld { since, floor } => Self::TooOld { since, floor },
+            Error::FutureSeq { since, seq } => Self::FutureSeq { since, seq },
             other => Self::Io { op: "read", path: PathBuf::new(), source: io::Error::other(other) },
         }
     }

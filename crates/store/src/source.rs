@@ -1,10 +1,11 @@
 //! A snapshot as a [`Source`]: what exports read.
 
 use headcount_block::{
-    Error, Measured, Origin, Part, RowRef, Scan, Select, Source, Span, Totals, UidRange, UserRef, Visitor,
+    Change, Error, Measured, Origin, Part, RowRef, Scan, Select, Source, Span, Totals, UidRange, UserRef, Visitor,
 };
 use std::ops::Bound;
 
+use crate::changes::Changed;
 use crate::layer::{STEP, Steps};
 use crate::merge;
 use crate::segment::Segment;
@@ -12,6 +13,19 @@ use crate::snapshot::Snapshot;
 
 /// Bytes of rows in a part: rendered they are about two and a half times as much.
 const PART_BYTES: u64 = 448 << 10;
+
+/// Shows every user.
+struct Each<'a>(&'a mut dyn FnMut(Change<'_>) -> Result<(), Error>);
+
+impl Visitor for Each<'_> {
+    fn span(&mut self, span: &Span<'_>) -> Result<(), Error> {
+        span.rows()?.try_for_each(|user| (self.0)(Change::User(user?)))
+    }
+
+    fn row(&mut self, row: RowRef<'_>) -> Result<(), Error> {
+        (self.0)(Change::User(row.into()))
+    }
+}
 
 impl Source for Snapshot {
     fn origin(&self) -> Origin {
@@ -38,6 +52,16 @@ impl Source for Snapshot {
             None if scan == Scan::Allowed => measure_all(self, select).map(Some),
             _ => Ok(None),
         }
+    }
+
+    fn changes(&self, since: u64, each: &mut dyn FnMut(Change<'_>) -> Result<(), Error>) -> Result<(), Error> {
+        if since == 0 {
+            return merge::visit(&self.0, &UidRange::all(), &mut Each(each));
+        }
+        self.walk_changes(since, &mut |changed| match changed {
+            Changed::User { user, .. } => each(Change::User(user)),
+            Changed::Deleted { uid, .. } => each(Change::Deleted(uid.as_bytes())),
+        })
     }
 
     fn parts<'s>(

@@ -26,6 +26,7 @@ Examples:
   headcount export site.hc > users.json
   headcount export site.hc -o users.csv --fields uid,provider,providerUID,status --include-pending
   headcount export site.hc --format ndjson --limit 1000 --after 6625ID
+  headcount export site.hc --since 4711 -o changes.json
   headcount export site.hc --format ndjson | wc -l";
 
 /// Options of `headcount export`.
@@ -49,6 +50,10 @@ pub(crate) struct Args {
     /// Only users whose UID sorts after this one
     #[arg(long, value_name = "UID")]
     after: Option<String>,
+    /// Only what changed after this seq, and who is gone since: `deletedUIDs` and `seq` in JSON, lines with "deleted" in
+    /// NDJSON, a column `change` in CSV
+    #[arg(long, value_name = "SEQ", conflicts_with_all = ["limit", "after"])]
+    since: Option<u64>,
     /// Pending users too
     #[arg(long)]
     include_pending: bool,
@@ -117,7 +122,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
         Some(path) => Ok::<_, Failure>(export.write_file(path)?),
         None => write_stdout(&export, format),
     })?;
-    Report::new(&summary, started).show(args.json, file.is_some(), ui)?;
+    Report::new(&summary, args.since.is_some(), started).show(args.json, file.is_some(), ui)?;
     Ok(Outcome::Done)
 }
 
@@ -127,6 +132,7 @@ fn export(args: &Args, snapshot: &Snapshot, format: Format, progress: &Arc<Progr
         .fields(args.fields.unwrap_or_default())
         .limit(args.limit)
         .after(args.after.as_deref())
+        .since(args.since)
         .include_pending(args.include_pending)
         .formula_guard(args.csv_formula_guard)
         .threads(args.threads.map(usize::from))
@@ -158,6 +164,8 @@ pub(crate) fn write_stdout(export: &Export<Snapshot>, format: Format) -> Result<
 #[serde(rename_all = "camelCase")]
 struct Report<'s> {
     users: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deleted: Option<u64>,
     identities: u64,
     bytes: u64,
     seconds: f64,
@@ -168,10 +176,11 @@ struct Report<'s> {
 }
 
 impl<'s> Report<'s> {
-    fn new(summary: &'s Summary, started: Instant) -> Self {
+    fn new(summary: &'s Summary, changes: bool, started: Instant) -> Self {
         let rate = Rate::of(summary.users, started);
         Self {
             users: summary.users,
+            deleted: changes.then_some(summary.deleted),
             identities: summary.identities,
             bytes: summary.bytes,
             seconds: rate.seconds,
@@ -188,8 +197,9 @@ impl<'s> Report<'s> {
             (true, false) => return ui::say_json(self),
             _ => {}
         }
+        let deleted = self.deleted.map_or_else(String::new, |n| format!(", {} deleted", human_count(n)));
         ui.note(&format!(
-            "exported {} users, {} identities, {} in {:.2} s: {} users/s",
+            "exported {} users{deleted}, {} identities, {} in {:.2} s: {} users/s",
             human_count(self.users),
             human_count(self.identities),
             human_bytes(self.bytes),

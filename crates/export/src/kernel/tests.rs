@@ -32,7 +32,7 @@ fn layouts() -> Vec<Layout> {
     for format in Format::ALL {
         for fields in all_fields() {
             for include_pending in [false, true] {
-                all.push(Layout { format, fields, include_pending, formula_guard: false });
+                all.push(Layout { format, fields, include_pending, formula_guard: false, changes: false });
             }
         }
     }
@@ -141,8 +141,13 @@ proptest! {
 
 #[test]
 fn entries_that_lie_are_faults() {
-    let layout =
-        Layout { format: Format::Json, fields: Fields::default(), include_pending: true, formula_guard: false };
+    let layout = Layout {
+        format: Format::Json,
+        fields: Fields::default(),
+        include_pending: true,
+        formula_guard: false,
+        changes: false,
+    };
     let users = [User::new("u").with_identity("site", "1")];
     with_block(&users, |span| {
         let templates = Templates::new(&layout, span.dictionary());

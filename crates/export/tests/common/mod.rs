@@ -256,6 +256,22 @@ impl Source for Memory {
         Ok(Box::new(parts.into_iter()))
     }
 
+    fn changes(&self, since: u64, each: &mut dyn FnMut(Change<'_>) -> Result<(), Error>) -> Result<(), Error> {
+        let seq = self.origin().seq;
+        if since > seq {
+            return Err(Error::FutureSeq { since, seq });
+        }
+        // Every third user changed, and one is gone after each of them.
+        let mut row = RowBuf::new();
+        for (i, user) in self.0.users.iter().enumerate().filter(|(i, _)| since == 0 || i % 3 == 0) {
+            each(Change::User(row.encode(user).unwrap().into()))?;
+            if since > 0 {
+                each(Change::Deleted(format!("{}\"gone,{i}", user.uid).as_bytes()))?;
+            }
+        }
+        Ok(())
+    }
+
     fn visit(&self, part: &Part, visitor: &mut dyn Visitor) -> Result<(), Error> {
         if self.0.visits.fetch_add(1, Relaxed) > 0
             && let Some(Fail::Slow { ms }) = self.0.fail

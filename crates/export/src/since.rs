@@ -1,0 +1,140 @@
+//! What changed since a seq: users in their newest form, and who is gone from the selection.
+//!
+//! Each format says it in its way: JSON lists `deletedUIDs` after the users, for which the changes are gone through a
+//! second time; an NDJSON line is `{"UID":…,"deleted":true}`; CSV begins with a column `change`.
+
+use headcount_block::{Change, Error as SourceError, Source, UserRef};
+
+use crate::body::Body;
+use crate::buffer::{Buffer, CHUNK, Counts};
+use crate::error::Error;
+use crate::fields::Field;
+use crate::format::Format;
+use crate::layout::Layout;
+use crate::simple::{csv_text, json_text, render_user};
+
+/// What was written besides the users that the body counts.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// UIDs that were written as gone.
+    pub(crate) deleted: u64,
+    /// The first and the last user that was written.
+    pub(crate) first: Option<Vec<u8>>,
+    pub(crate) last: Option<Vec<u8>>,
+}
+
+/// Writes what changed in `source` after `since`.
+///
+/// # Errors
+/// What the source reports, [`SourceError::TooOld`] among it before anything is written, and what the sink reports.
+pub(crate) fn write(source: &impl Source, layout: &Layout, since: u64, body: &mut Body<'_>) -> Result<Found, Error> {
+    let json = layout.format == Format::Json;
+    let mut pass = Pass { layout, body, buffer: Buffer::new(), scratch: Vec::new(), found: Found::default() };
+    run(source, since, |change| match kept(layout, change) {
+        Change::User(user) => pass.user(&user),
+        Change::Deleted(_) if json => Ok(()),
+        Change::Deleted(uid) => pass.line(uid),
+    })?;
+    pass.flush()?;
+    if json {
+        pass.buffer.extend(b"],\"deletedUIDs\":[");
+        run(source, since, |change| match kept(layout, change) {
+            Change::User(_) => Ok(()),
+            Change::Deleted(uid) => pass.element(uid),
+        })?;
+        pass.flush_rest()?;
+    }
+    Ok(pass.found)
+}
+
+/// A user who is not in the selection is gone from it.
+fn kept<'c>(layout: &Layout, change: Change<'c>) -> Change<'c> {
+    match change {
+        Change::User(user) if !layout.keeps(user.status()) => Change::Deleted(user.uid()),
+        other => other,
+    }
+}
+
+/// Goes through the changes; `each` ends it with an error of its own.
+fn run(source: &impl Source, since: u64, mut each: impl FnMut(Change<'_>) -> Result<(), Error>) -> Result<(), Error> {
+    let mut refused = None;
+    let outcome = source.changes(since, &mut |change| {
+        each(change).map_err(|error| {
+            refused = Some(error);
+            SourceError::Stopped
+        })
+    });
+    match refused {
+        Some(error) => Err(error),
+        None => Ok(outcome?),
+    }
+}
+
+struct Pass<'a, 'b> {
+    layout: &'a Layout,
+    body: &'a mut Body<'b>,
+    buffer: Buffer,
+    scratch: Vec<u8>,
+    found: Found,
+}
+
+impl Pass<'_, '_> {
+    fn user(&mut self, user: &UserRef<'_>) -> Result<(), Error> {
+        self.scratch.clear();
+        render_user(self.layout, user, &mut self.scratch);
+        self.buffer.extend(&self.scratch);
+        self.buffer.counts += Counts { users: 1, identities: user.identities().count() as u64 };
+        if self.found.first.is_none() {
+            self.found.first = Some(user.uid().to_vec());
+        }
+        let last = self.found.last.get_or_insert_default();
+        last.clear();
+        last.extend_from_slice(user.uid());
+        if self.buffer.len() < CHUNK { Ok(()) } else { self.flush() }
+    }
+
+    /// A line of NDJSON or CSV for a user who is gone.
+    fn line(&mut self, uid: &[u8]) -> Result<(), Error> {
+        self.found.deleted += 1;
+        self.scratch.clear();
+        if self.layout.format == Format::Ndjson {
+            self.scratch.extend_from_slice(b"{\"UID\":\"");
+            json_text(uid, &mut self.scratch);
+            self.scratch.extend_from_slice(b"\",\"deleted\":true}\n");
+        } else {
+            self.scratch.extend_from_slice(b"delete");
+            for field in self.layout.fields.iter() {
+                self.scratch.push(b',');
+                if field == Field::Uid {
+                    csv_text(uid, &mut self.scratch);
+                }
+            }
+            self.scratch.extend_from_slice(b"\r\n");
+        }
+        self.buffer.extend(&self.scratch);
+        if self.buffer.len() < CHUNK { Ok(()) } else { self.flush() }
+    }
+
+    /// A string of JSON's `deletedUIDs`.
+    fn element(&mut self, uid: &[u8]) -> Result<(), Error> {
+        self.scratch.clear();
+        self.scratch.extend_from_slice(if self.found.deleted == 0 { b"\"" } else { b",\"" });
+        self.found.deleted += 1;
+        json_text(uid, &mut self.scratch);
+        self.scratch.push(b'"');
+        self.buffer.extend(&self.scratch);
+        if self.buffer.len() < CHUNK { Ok(()) } else { self.flush_rest() }
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.body.users(&mut self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn flush_rest(&mut self) -> Result<(), Error> {
+        self.body.rest(&mut self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
