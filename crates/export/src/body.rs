@@ -95,8 +95,10 @@ impl<'a> Body<'a> {
 
     /// Ends an export that failed: JSON is closed with the error, the others just end. Returns the error.
     pub(crate) fn fail(&mut self, trailer: &Trailer, error: Error) -> Error {
-        // Before the first byte there is nothing to close, and a destination that failed is not written to again.
-        if self.begun && !error.is_destination() && self.layout.format == Format::Json {
+        // Before the first byte there is nothing to close, and a destination that failed is not written to again. What
+        // will be resumed is not closed either: it would have to be opened again.
+        let closed = self.begun && !error.is_destination() && !self.sink.is_resumable();
+        if closed && self.layout.format == Format::Json {
             // The first error is the one that counts.
             let _: Result<(), Error> = self.text(&trailer.failure(self.stated(), &error));
         }

@@ -77,6 +77,22 @@ impl Envelope {
         self
     }
 
+    /// Sets the members after `time`, as [`members`](Self::members) gives them.
+    pub(crate) fn with_members(mut self, members: &str) -> Self {
+        self.extra = members.as_bytes().to_vec();
+        self
+    }
+
+    /// The members after `time`, each with a comma before it.
+    pub(crate) fn members(&self) -> String {
+        String::from_utf8_lossy(&self.extra).into_owned()
+    }
+
+    /// Whether a page that the limit cuts says where the next one begins.
+    pub(crate) const fn has_next_after(&self) -> bool {
+        self.next_after
+    }
+
     fn name(&mut self, name: &str) {
         self.extra.extend_from_slice(b",\"");
         json_text(name.as_bytes(), &mut self.extra);
@@ -111,6 +127,11 @@ impl Trailer {
             extra: envelope.extra.clone(),
             next_after: end.filter(|_| envelope.next_after).map(<[u8]>::to_vec),
         }
+    }
+
+    /// `callId` and `time`.
+    pub(crate) fn call(&self) -> (&str, &str) {
+        (&self.call_id, &self.time)
     }
 
     /// Adds the member `seq` after `time`.

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::resume::ResumeError;
+
 /// Why an export failed. Whatever was written before it is not a whole export.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -54,6 +56,9 @@ pub enum Error {
         /// The file that the other export has locked.
         path: PathBuf,
     },
+    /// A broken export that cannot be continued.
+    #[error(transparent)]
+    Resume(#[from] ResumeError),
     /// Settings that do not go together.
     #[error("{0}")]
     Settings(&'static str),

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
@@ -11,10 +10,10 @@ use headcount_block::{Progress, Scan, Select, Source};
 
 use crate::body::Body;
 use crate::chunks::Chunks;
+use crate::digest::{Digest, DigestAlgorithm};
 use crate::envelope::{Envelope, Trailer, default_call_id};
 use crate::error::Error;
 use crate::fields::{Field, Fields};
-use crate::file::{self, Target};
 use crate::format::Format;
 use crate::layout::Layout;
 use crate::length::Length;
@@ -29,14 +28,15 @@ use crate::sink::{Sink, WriteSink, enlarge_pipe};
 /// The same snapshot and settings give the same bytes, for any number of threads.
 #[derive(Debug, Clone)]
 pub struct Export<S> {
-    source: S,
+    pub(crate) source: S,
     layout: Layout,
-    limit: Option<u64>,
-    after: Option<String>,
-    since: Option<u64>,
-    envelope: Envelope,
-    threads: Option<usize>,
-    fsync: bool,
+    pub(crate) limit: Option<u64>,
+    pub(crate) after: Option<String>,
+    pub(crate) since: Option<u64>,
+    pub(crate) envelope: Envelope,
+    pub(crate) threads: Option<usize>,
+    pub(crate) fsync: bool,
+    pub(crate) manifest: Option<DigestAlgorithm>,
     progress: Option<Arc<Progress>>,
 }
 
@@ -59,10 +59,12 @@ pub struct Summary {
     pub first_uid: Option<String>,
     /// The last UID written: where a page goes on after.
     pub last_uid: Option<String>,
+    /// Digest of the file, where a manifest was asked for.
+    pub digest: Option<Digest>,
 }
 
 /// Exports up to this many bytes are rendered in the calling thread: starting others would take longer.
-const SMALL: u64 = 2 << 20;
+pub(crate) const SMALL: u64 = 2 << 20;
 
 impl<S: Source + Clone + 'static> Export<S> {
     /// An export of `source`.
@@ -84,6 +86,7 @@ impl<S: Source + Clone + 'static> Export<S> {
             envelope: Envelope::new(),
             threads: None,
             fsync: false,
+            manifest: None,
             progress: None,
         }
     }
@@ -233,35 +236,6 @@ impl<S: Source + Clone + 'static> Export<S> {
         self.write_named(&mut File::from(own), name)
     }
 
-    /// Writes the export to the file `path`, which is created, or replaced on success only: until then the bytes are in
-    /// `path` with `.partial` added, which is removed when the export fails. A symbolic link is followed; what is no
-    /// regular file (a pipe, a device) is written in place.
-    ///
-    /// # Errors
-    /// As [`write_to`](Self::write_to), and when the file cannot be created, or the disk does not hold it.
-    pub fn write_file(&self, path: impl AsRef<Path>) -> Result<Summary, Error> {
-        let path = path.as_ref();
-        match file::open(path)? {
-            Target::InPlace(mut file) => self.write_named(&mut file, &path.display().to_string()),
-            Target::Replace(partial) => {
-                let plan = self.plan()?;
-                let layout = self.effective();
-                let len = plan.length(&layout, &self.trailer(&plan));
-                if let Length::Exact(len) = len
-                    && self.since.is_none()
-                {
-                    partial.reserve(len)?;
-                }
-                let mut sink = partial.sink();
-                let summary = self.write_plan(&plan, &layout, &mut sink)?;
-                sink.finish()?;
-                drop(sink);
-                partial.place(self.fsync)?;
-                Ok(summary)
-            }
-        }
-    }
-
     /// The export as an iterator of buffers, rendered by threads of its own a few buffers ahead. Dropping it ends them.
     /// An error is the last item; before it, JSON is closed as by [`write_to`](Self::write_to).
     ///
@@ -272,7 +246,7 @@ impl<S: Source + Clone + 'static> Export<S> {
         Chunks::start(move |sink| export.write_sink(sink))
     }
 
-    fn write_named(&self, to: &mut impl Write, name: &str) -> Result<Summary, Error> {
+    pub(crate) fn write_named(&self, to: &mut impl Write, name: &str) -> Result<Summary, Error> {
         let mut sink = WriteSink::new(to, name);
         let written = self.write_sink(&mut sink);
         // The end of a JSON export that failed is to be seen too.
@@ -286,7 +260,7 @@ impl<S: Source + Clone + 'static> Export<S> {
     }
 
     /// Refuses settings that do not go together.
-    fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         if self.since.is_some() && (self.limit.is_some() || self.after.is_some()) {
             return Err(Error::Settings(
                 "an export of changes is whole: it takes neither a limit nor a UID to begin after",
@@ -318,10 +292,11 @@ impl<S: Source + Clone + 'static> Export<S> {
             store_id: origin.store_id,
             first_uid: text(found.first),
             last_uid: text(found.last),
+            digest: None,
         })
     }
 
-    fn write_plan(&self, plan: &Plan, layout: &Layout, sink: &mut dyn Sink) -> Result<Summary, Error> {
+    pub(crate) fn write_plan(&self, plan: &Plan, layout: &Layout, sink: &mut dyn Sink) -> Result<Summary, Error> {
         if let Some(since) = self.since {
             return self.write_changes(plan, layout, since, sink);
         }
@@ -354,6 +329,7 @@ impl<S: Source + Clone + 'static> Export<S> {
             store_id: origin.store_id,
             first_uid,
             last_uid,
+            digest: None,
         })
     }
 
@@ -377,18 +353,18 @@ impl<S: Source + Clone + 'static> Export<S> {
         }
     }
 
-    fn plan(&self) -> Result<Plan, Error> {
+    pub(crate) fn plan(&self) -> Result<Plan, Error> {
         self.check()?;
         Plan::new(&self.source, &self.select(), Scan::Allowed)
     }
 
     /// The layout without settings that do not apply to its format.
-    fn effective(&self) -> Layout {
+    pub(crate) fn effective(&self) -> Layout {
         let formula_guard = self.layout.formula_guard && self.layout.format == Format::Csv;
         Layout { formula_guard, changes: self.since.is_some(), ..self.layout }
     }
 
-    fn trailer(&self, plan: &Plan) -> Trailer {
+    pub(crate) fn trailer(&self, plan: &Plan) -> Trailer {
         let origin = self.source.origin();
         let selection = (self.after.as_deref(), self.limit, self.since);
         let call_id = || default_call_id(&origin, &self.effective(), selection);

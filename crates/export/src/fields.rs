@@ -3,14 +3,18 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// A field of a user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Field {
     /// The UID.
     Uid,
     /// The provider of each identity.
     Provider,
     /// The providerUID of each identity.
+    #[serde(rename = "providerUID")]
     ProviderUid,
     /// `registered` or `pending`.
     Status,
@@ -34,8 +38,9 @@ impl Field {
 
 /// An ordered set of fields, never empty. The order matters to CSV alone: JSON's is fixed.
 ///
-/// Parsed from a comma list: names in any case, spaces and repeats ignored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Parsed from a comma list: names in any case, spaces and repeats ignored. As JSON it is a list of names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Field>", into = "Vec<Field>")]
 pub struct Fields {
     order: [Option<Field>; 4],
 }
@@ -77,6 +82,20 @@ impl Default for Fields {
     /// The three documented fields: `uid,provider,providerUID`.
     fn default() -> Self {
         Self { order: [Some(Field::Uid), Some(Field::Provider), Some(Field::ProviderUid), None] }
+    }
+}
+
+impl From<Fields> for Vec<Field> {
+    fn from(fields: Fields) -> Self {
+        fields.iter().collect()
+    }
+}
+
+impl TryFrom<Vec<Field>> for Fields {
+    type Error = FieldsError;
+
+    fn try_from(fields: Vec<Field>) -> Result<Self, FieldsError> {
+        Self::new(fields).ok_or(FieldsError::Empty)
     }
 }
 

@@ -1,7 +1,13 @@
 //! Files as destinations: written beside their place, and put there only when they are whole.
+//!
+//! An export to `F` is in `F.partial` until it is whole; `F.partial.json`, written before its first byte, says what it
+//! is of. Both stay when the export breaks off after that byte, so that it can be resumed; a failure before it leaves
+//! neither. At the end, in this order: the manifest `F.manifest.json` takes its name, then `F.partial` becomes `F`, then
+//! the record goes. So there is never a new file without the manifest that was asked for, nor beside an old one: broken
+//! off in between, the old file does not fit the new manifest, and resuming completes the export.
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -9,12 +15,21 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use crate::error::Error;
-use crate::sink::{AlignedSink, enlarge_pipe};
+use crate::manifest::Manifest;
+use crate::resume::{ResumeError, ResumeRecord};
+use crate::sink::enlarge_pipe;
+
+/// What is added to the name of an export for the file in work, its resume record, and its manifest.
+pub(crate) const PARTIAL: &str = ".partial";
+pub(crate) const RECORD: &str = ".partial.json";
+pub(crate) const MANIFEST: &str = ".manifest.json";
 
 /// Exports are personal data: for the owner alone.
 const MODE: u32 = 0o600;
 /// Symbolic links followed before it is called a loop, as Linux does.
 const LINKS_MAX: usize = 40;
+/// Records and manifests are shorter.
+const SMALL_MAX: u64 = 1 << 20;
 
 fn failed<'p>(op: &'static str, path: &'p Path) -> impl FnOnce(io::Error) -> Error + use<'p> {
     move |source| Error::File { op, path: path.to_path_buf(), source }
@@ -48,8 +63,24 @@ pub(crate) fn open(path: &Path) -> Result<Target, Error> {
     }
 }
 
+/// Opens what is left of a broken export to `path`, and reads its record.
+///
+/// # Errors
+/// [`ResumeError`], [`Error::Busy`] while it is being written, and when it cannot be opened.
+pub(crate) fn reopen(path: &Path) -> Result<(Partial, ResumeRecord), Error> {
+    let target = resolve(path)?;
+    if is_special(&target) {
+        return Err(ResumeError::NoFile { path: target }.into());
+    }
+    let partial = beside(&target, PARTIAL)?;
+    let Some(file) = claim(&partial, false)? else { return Err(ResumeError::Nothing { path: partial }.into()) };
+    let partial = Partial { file, path: partial, target, ours: false };
+    let record = ResumeRecord::load(&beside(&partial.target, RECORD)?)?;
+    Ok((partial, record))
+}
+
 /// Follows symbolic links to a path that is none, whether or not it exists.
-fn resolve(path: &Path) -> Result<PathBuf, Error> {
+pub(crate) fn resolve(path: &Path) -> Result<PathBuf, Error> {
     let mut at = path.to_path_buf();
     for _ in 0..LINKS_MAX {
         match fs::read_link(&at) {
@@ -61,33 +92,100 @@ fn resolve(path: &Path) -> Result<PathBuf, Error> {
     Err(failed("open", path)(io::Error::from(Errno::LOOP)))
 }
 
-/// A file in work, `NAME.partial` beside its place. It is removed unless it is put in place.
+/// Whether `path` is something else than a regular file.
+pub(crate) fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| !found.is_file())
+}
+
+/// The path of `target` with `ending` added to its name.
+pub(crate) fn beside(target: &Path, ending: &str) -> Result<PathBuf, Error> {
+    let Some(name) = target.file_name() else {
+        return Err(failed("write", target)(io::ErrorKind::InvalidFilename.into()));
+    };
+    let mut name = name.to_os_string();
+    name.push(ending);
+    Ok(target.with_file_name(name))
+}
+
+/// What the short file `path` holds; `None` when it is not there.
+pub(crate) fn read_small(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(failed("open", path))?,
+    };
+    let mut text = Vec::new();
+    file.take(SMALL_MAX).read_to_end(&mut text).map_err(failed("read", path))?;
+    Ok(Some(text))
+}
+
+/// Writes a file that must not be there.
+fn write_new(path: &Path, text: &[u8], sync: bool) -> Result<(), Error> {
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(MODE).open(path).map_err(failed("create", path))?;
+    let written = file.write_all(text).and_then(|()| if sync { file.sync_all() } else { Ok(()) });
+    written.map_err(failed("write", path))
+}
+
+/// Removes a file, if it is there.
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Puts `text` at `path` in one step, through a file beside it; with `sync`, both it and its name survive a power cut.
+pub(crate) fn replace(path: &Path, text: &[u8], sync: bool) -> Result<(), Error> {
+    let new = beside(path, PARTIAL)?;
+    // Left behind by a dead export.
+    remove(&new)?;
+    write_new(&new, text, sync)?;
+    fs::rename(&new, path).map_err(failed("rename", &new))?;
+    if sync { sync_dir(path) } else { Ok(()) }
+}
+
+/// Syncs the directory that `path` lies in.
+fn sync_dir(path: &Path) -> Result<(), Error> {
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    File::open(dir).and_then(|d| d.sync_all()).map_err(failed("sync", dir))
+}
+
+/// A file in work, `NAME.partial` beside its place, locked.
 #[derive(Debug)]
 pub(crate) struct Partial {
     file: File,
     path: PathBuf,
     target: PathBuf,
-    placed: bool,
+    /// Whether it goes, while it is empty, when it is not put in place.
+    ours: bool,
 }
 
 impl Partial {
     fn create(target: PathBuf) -> Result<Self, Error> {
-        let Some(name) = target.file_name() else {
-            return Err(failed("write", &target)(io::ErrorKind::InvalidFilename.into()));
+        let path = beside(&target, PARTIAL)?;
+        let Some(file) = claim(&path, true)? else {
+            return Err(failed("create", &path)(io::ErrorKind::NotFound.into()));
         };
-        let mut partial = name.to_os_string();
-        partial.push(".partial");
-        let path = target.with_file_name(partial);
-        let file = claim(&path)?;
-        let this = Self { file, path, target, placed: false };
+        let this = Self { file, path, target, ours: true };
         // What a dead export left behind may be longer, and readable for others.
         this.file.set_permissions(Permissions::from_mode(MODE)).map_err(failed("create", &this.path))?;
         this.file.set_len(0).map_err(failed("create", &this.path))?;
         Ok(this)
     }
 
-    /// Sets aside room for `len` bytes, so that a full disk is found before the work. The file's length stays 0: an
-    /// export that is killed never looks whole.
+    /// Writes the resume record; with `sync`, it survives a power cut. There is none before.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn record(&self, text: &[u8], sync: bool) -> Result<(), Error> {
+        let path = beside(&self.target, RECORD)?;
+        remove(&path)?;
+        write_new(&path, text, sync)?;
+        if sync { sync_dir(&path) } else { Ok(()) }
+    }
+
+    /// Sets aside room for `len` bytes, so that a full disk is found before the work. The file's length stays as it is:
+    /// an export that is killed never looks whole.
     ///
     /// # Errors
     /// [`Error::NoSpace`].
@@ -104,47 +202,110 @@ impl Partial {
         }
     }
 
-    /// A sink that writes the file.
-    pub(crate) fn sink(&self) -> AlignedSink<'_> {
-        AlignedSink::new(&self.file, self.path.display().to_string())
-    }
-
-    /// Puts the whole file in its place; with `sync`, it and its name survive a power cut.
+    /// Cuts the file to `len` bytes; what was set aside after them is given back.
     ///
     /// # Errors
-    /// When syncing or renaming fails.
-    pub(crate) fn place(mut self, sync: bool) -> Result<(), Error> {
+    /// [`Error::File`].
+    pub(crate) fn cut(&self, len: u64) -> Result<(), Error> {
+        self.file.set_len(len).map_err(failed("cut", &self.path))
+    }
+
+    /// The file.
+    pub(crate) const fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Its path, for messages.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The name of the file that it becomes, without a directory.
+    pub(crate) fn name(&self) -> String {
+        self.target.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// How long the file is.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(crate) fn len(&self) -> Result<u64, Error> {
+        self.file.metadata().map(|m| m.len()).map_err(failed("open", &self.path))
+    }
+
+    /// Puts the whole file in its place, its manifest first; with `sync`, they and their names survive a power cut.
+    /// Without a manifest, that of the file that is replaced goes.
+    ///
+    /// # Errors
+    /// When writing, syncing or renaming fails. The file in work and its record stay then.
+    pub(crate) fn place(self, manifest: Option<&Manifest>, sync: bool) -> Result<(), Error> {
         if sync {
             self.file.sync_all().map_err(failed("sync", &self.path))?;
         }
-        fs::rename(&self.path, &self.target).map_err(failed("rename", &self.path))?;
-        self.placed = true;
-        if sync {
-            let dir = self.target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-            File::open(dir).and_then(|d| d.sync_all()).map_err(failed("sync", dir))?;
+        let sidecar = beside(&self.target, MANIFEST)?;
+        match manifest {
+            Some(manifest) => manifest.write(&sidecar, sync)?,
+            None if Manifest::is_one(&sidecar) => remove(&sidecar)?,
+            None => {}
         }
+        fs::rename(&self.path, &self.target).map_err(failed("rename", &self.path))?;
+        if sync {
+            sync_dir(&self.target)?;
+        }
+        self.forget();
         Ok(())
+    }
+
+    /// Removes the record of the file that was put in place. The lock went with its name: whoever has begun another
+    /// export to this place has the new one, and the record is theirs.
+    fn forget(&self) {
+        if let Ok(Some(_lock)) = claim(&self.path, true) {
+            self.remove_both();
+        }
+    }
+
+    fn remove_both(&self) {
+        // Nobody is left to tell; the next export to this place overwrites them.
+        let _: Result<(), Error> = beside(&self.target, RECORD).and_then(|record| remove(&record));
+        let _: io::Result<()> = fs::remove_file(&self.path);
+    }
+
+    /// Whether the name still is this file's.
+    fn is_named(&self) -> bool {
+        let same = |a: &fs::Metadata, b: &fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+        let named = fs::symlink_metadata(&self.path);
+        named.is_ok_and(|named| self.file.metadata().is_ok_and(|own| same(&named, &own)))
     }
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        if !self.placed {
-            // Nobody is left to tell; the next export to this place overwrites it.
-            let _: io::Result<()> = fs::remove_file(&self.path);
+        // It has become the export, or somebody took it away.
+        if !self.is_named() {
+            return;
+        }
+        match self.len() {
+            Ok(0) if self.ours => self.remove_both(),
+            // Room that was set aside for the rest; if it stays, it goes with the file.
+            Ok(len) => drop(self.cut(len)),
+            Err(_) => {}
         }
     }
 }
 
-/// Opens `path` and locks it, so that two exports to one place do not mix.
-fn claim(path: &Path) -> Result<File, Error> {
+/// Opens `path` and locks it, so that two exports to one place do not mix. `None` when it is not there and not to be
+/// created.
+fn claim(path: &Path, create: bool) -> Result<Option<File>, Error> {
     loop {
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(MODE);
+        options.read(true).write(true).create(create).truncate(false).mode(MODE);
         // A link or a pipe of that name was not made by an export.
         let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
         options.custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
-        let file = options.open(path).map_err(failed("create", path))?;
+        let file = match options.open(path) {
+            Err(error) if !create && error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(failed(if create { "create" } else { "open" }, path))?,
+        };
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(Error::Busy { path: path.to_path_buf() }),
@@ -157,7 +318,7 @@ fn claim(path: &Path) -> Result<File, Error> {
         // Between opening and locking, the export before may have put the file in its place.
         let named = fs::symlink_metadata(path);
         if named.is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino())) {
-            return Ok(file);
+            return Ok(Some(file));
         }
     }
 }

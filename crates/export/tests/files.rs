@@ -62,7 +62,8 @@ fn a_file_is_replaced_on_success_only() {
     for threads in [1, 3] {
         assert!(export(&damaged, Format::Json).threads(threads).write_file(&path).unwrap_err().is_damage());
         assert_eq!(fs::read(&path).unwrap(), b"before");
-        assert_eq!(names(dir.path()).len(), 1, "no partial file is left");
+        let left = ["users.json", "users.json.partial", "users.json.partial.json"].map(str::to_owned);
+        assert_eq!(names(dir.path()), left.into(), "what was written stays, to be resumed");
     }
     // A partial file that a dead export left behind, longer than the export and readable for all.
     let partial = dir.path().join("users.json.partial");
@@ -149,6 +150,21 @@ fn two_exports_to_one_place_do_not_mix() {
     export(&source, Format::Json).write_file(&path).unwrap();
 }
 
+#[test]
+fn a_failure_before_the_first_byte_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("users.json");
+    let damaged = Memory::with(&users(), 500, 0, Some(Fail::Flip { block: 0, at: HEADER_LEN + 9 }));
+    for format in Format::ALL {
+        assert!(export(&damaged, format).write_file(&path).unwrap_err().is_damage());
+        assert_eq!(names(dir.path()).len(), 0, "{format}");
+    }
+    // Settings that do not go together throw nothing away that an earlier export left.
+    fs::write(dir.path().join("users.json.partial"), "earlier").unwrap();
+    assert!(matches!(export(&damaged, Format::Json).since(1).limit(1).write_file(&path), Err(Error::Settings(_))));
+    assert_eq!(fs::read(dir.path().join("users.json.partial")).unwrap(), b"earlier");
+}
+
 /// Runs only as a child of the next test, with a limit on file sizes.
 #[test]
 fn child_with_a_file_size_limit() {
@@ -163,7 +179,7 @@ fn child_with_a_file_size_limit() {
 }
 
 #[test]
-fn no_room_leaves_nothing_behind() {
+fn no_room_leaves_what_can_be_resumed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("out.csv");
     fs::write(&path, "before").unwrap();
@@ -178,7 +194,11 @@ fn no_room_leaves_nothing_behind() {
         .unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     assert_eq!(fs::read(&path).unwrap(), b"before");
-    assert_eq!(names(dir.path()).len(), 1, "no partial file is left");
+    assert_eq!(names(dir.path()).len(), 3, "what was written stays, to be resumed");
+    let source = Memory::new(&users(), 500);
+    Export::new(&source).resume_file(&path).unwrap();
+    assert!(fs::read(&path).unwrap().starts_with(b"uid,"));
+    assert_eq!(names(dir.path()).len(), 1);
 }
 
 const SEVEN_JSON: &str = concat!(

@@ -95,7 +95,7 @@ struct StoredBlock {
 /// How a source misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fail {
-    /// Byte `at` of block `block` is flipped.
+    /// Byte `at` of block `block` is flipped; changes fail after the last of them.
     Flip { block: usize, at: usize },
     /// The same, and the block's checksums are not looked at: a builder that was wrong.
     Unchecked { block: usize, at: usize },
@@ -269,7 +269,8 @@ impl Source for Memory {
                 each(Change::Deleted(format!("{}\"gone,{i}", user.uid).as_bytes()))?;
             }
         }
-        Ok(())
+        // What is flipped in a block is found at the end.
+        if matches!(self.0.fail, Some(Fail::Flip { .. })) { Err(Error::Stopped) } else { Ok(()) }
     }
 
     fn visit(&self, part: &Part, visitor: &mut dyn Visitor) -> Result<(), Error> {
