@@ -53,7 +53,8 @@ pub use headcount_block::{
     limits,
 };
 pub use headcount_export::{
-    Chunk, Chunks, Envelope, Error as ExportError, Export, Field, Fields, FieldsError, Format, Length, Summary, iso8601,
+    Chunk, Chunks, Digest, DigestAlgorithm, Envelope, Error as ExportError, Export, Field, Fields, FieldsError, Format,
+    Length, Manifest, ManifestError, ManifestFile, ResumeError, ResumeRecord, Summary, iso8601,
 };
 pub use response::{Response, export_users};
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::ValueEnum;
-use headcount::{Export, Fields, Format, Progress, Snapshot, Summary};
+use headcount::{
+    DigestAlgorithm, Export, ExportError, Fields, Format, Manifest, Progress, ResumeRecord, Snapshot, Summary,
+};
 
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::cancel_on_signals;
@@ -22,11 +24,18 @@ with --include-pending and status an export holds all there is in a store.
 The summary is written to standard error; with --json as one line: to standard output when the users
 go to FILE, else to standard error.
 
+What is written of FILE before it is whole is in FILE.partial. When an export breaks off, it stays;
+--resume continues it, with the options that it was begun with, as long as nothing was written to
+the store since. --manifest writes FILE.manifest.json, by which `headcount check` tells FILE whole
+and unchanged.
+
 Examples:
   headcount export site.hc > users.json
   headcount export site.hc -o users.csv --fields uid,provider,providerUID,status --include-pending
   headcount export site.hc --format ndjson --limit 1000 --after 6625ID
   headcount export site.hc --since 4711 -o changes.json
+  headcount export site.hc -o users.ndjson --manifest
+  headcount export site.hc --resume users.ndjson
   headcount export site.hc --format ndjson | wc -l";
 
 /// Options of `headcount export`.
@@ -66,6 +75,15 @@ pub(crate) struct Args {
     /// time of the JSON, such as 2015-03-22T11:42:25.943Z [default: that of the snapshot]
     #[arg(long, value_name = "T")]
     time: Option<String>,
+    /// Continue the export to FILE that broke off, with the options that it was begun with
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
+    /// Write FILE.manifest.json: counts, length and digest of FILE, options, seq
+    #[arg(long)]
+    manifest: bool,
+    /// Digest of the manifest [default: blake3]
+    #[arg(long, value_enum, value_name = "NAME", requires = "manifest")]
+    digest: Option<DigestArg>,
     /// Threads that render [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -95,6 +113,21 @@ impl From<FormatArg> for Format {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DigestArg {
+    Blake3,
+    Sha256,
+}
+
+impl From<DigestArg> for DigestAlgorithm {
+    fn from(digest: DigestArg) -> Self {
+        match digest {
+            DigestArg::Blake3 => Self::Blake3,
+            DigestArg::Sha256 => Self::Sha256,
+        }
+    }
+}
+
 fn call_id(text: &str) -> Result<String, String> {
     if text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Ok(text.to_owned());
@@ -109,24 +142,96 @@ fn call_id(text: &str) -> Result<String, String> {
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     let started = Instant::now();
     let file = args.output.as_deref().filter(|path| *path != Path::new("-"));
+    let record = args.resume.as_deref().map(|path| begun(args, path)).transpose()?;
     let format = args.format.map(Format::from).or_else(|| file.and_then(Format::of_path)).unwrap_or_default();
-    if args.csv_formula_guard && format != Format::Csv {
+    if record.is_none() && args.csv_formula_guard && format != Format::Csv {
         return Err(Failure::usage("--csv-formula-guard is for --format csv alone"));
     }
+    if args.manifest && record.is_none() && file.is_none() {
+        return Err(Failure::usage("--manifest is of a file: give -o FILE too"));
+    }
+    let file = args.resume.as_deref().or(file);
     let progress = Arc::new(Progress::default());
     let store = store::open(&args.store)?;
     cancel_on_signals(&progress)?;
     let export = export(args, &store.snapshot(), format, &progress);
     progress.set_phase("exporting");
-    let summary = watch(ui, &progress, || match file {
-        Some(path) => Ok::<_, Failure>(export.write_file(path)?),
-        None => write_stdout(&export, format),
+    let summary = watch(ui, &progress, || match (file, &record) {
+        (Some(path), Some(_)) => export.resume_file(path).map_err(|error| stays(error.into(), args, path)),
+        (Some(path), None) => export.write_file(path).map_err(|error| stays(error.into(), args, path)),
+        (None, _) => write_stdout(&export, format),
     })?;
-    Report::new(&summary, args.since.is_some(), started).show(args.json, file.is_some(), ui)?;
+    let changes = record.map_or(args.since.is_some(), |record| record.since.is_some());
+    let report = Report::new(&summary, changes, started);
+    report.show(args.json, file.is_some(), ui)?;
+    if let (Some(digest), Some(path), false) = (&summary.digest, file, args.json) {
+        let manifest = Manifest::path_of(path)?;
+        ui.note(&format!("manifest {}: {} {}", manifest.display(), digest.algorithm, digest.hex));
+    }
     Ok(Outcome::Done)
 }
 
+/// Says how an export that broke off is continued, where it can be.
+fn stays(failure: Failure, args: &Args, file: &Path) -> Failure {
+    let is_left_alone = match failure.error.downcast_ref() {
+        Some(ExportError::Resume(_) | ExportError::Busy { .. } | ExportError::Settings(_)) => true,
+        Some(error) => error.is_damage(),
+        None => false,
+    };
+    if is_left_alone || ResumeRecord::read(file).is_err() {
+        return failure;
+    }
+    let store = args.store.display();
+    failure.hint(format!(
+        "what was written stays: `headcount export {store} --resume {}` goes on from there, as long as nothing is \
+         written to the store",
+        file.display()
+    ))
+}
+
+/// What the export to `file` that broke off was begun with.
+///
+/// # Errors
+/// When that is not known, or the command line says something else.
+fn begun(args: &Args, file: &Path) -> Result<ResumeRecord, Failure> {
+    let record = ResumeRecord::read(file)?;
+    let other = contradictions(args, file, &record);
+    if other.is_empty() {
+        return Ok(record);
+    }
+    let text = format!("not what the export that broke off was begun with: {}", other.join(", "));
+    Err(Failure::usage(text).hint("--resume FILE needs no other options; without --resume the export starts anew"))
+}
+
+/// The options that say something else than the record.
+fn contradictions(args: &Args, file: &Path, record: &ResumeRecord) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut given = |option: &str, given: Option<String>, begun: Option<String>| {
+        if given.is_some() && given != begun {
+            let begun = begun.map_or_else(|| "was not given".to_owned(), |begun| format!("was {begun}"));
+            found.push(format!("--{option} {} ({begun})", given.unwrap_or_default()).replace(" yes ", " "));
+        }
+    };
+    let yes = |on: bool| on.then(|| "yes".to_owned());
+    let path = |path: &Path| path.display().to_string();
+    given("output", args.output.as_deref().map(path), Some(path(file)));
+    given("format", args.format.map(|f| Format::from(f).to_string()), Some(record.format.to_string()));
+    given("fields", args.fields.map(|f| f.to_string()), Some(record.fields.to_string()));
+    given("limit", args.limit.map(|n| n.to_string()), record.limit.map(|n| n.to_string()));
+    given("after", args.after.clone(), record.after.clone());
+    given("since", args.since.map(|n| n.to_string()), record.since.map(|n| n.to_string()));
+    given("include-pending", yes(args.include_pending), yes(record.include_pending));
+    given("csv-formula-guard", yes(args.csv_formula_guard), yes(record.formula_guard));
+    given("call-id", args.call_id.clone(), Some(record.call_id.clone()));
+    given("time", args.time.clone(), Some(record.time.clone()));
+    given("manifest", yes(args.manifest), yes(record.manifest.is_some()));
+    let digest = args.digest.map(|d| DigestAlgorithm::from(d).to_string());
+    given("digest", digest, record.manifest.map(|d| d.to_string()));
+    found
+}
+
 fn export(args: &Args, snapshot: &Snapshot, format: Format, progress: &Arc<Progress>) -> Export<Snapshot> {
+    let digest = args.manifest.then(|| args.digest.map(DigestAlgorithm::from).unwrap_or_default());
     let mut export = Export::new(snapshot)
         .format(format)
         .fields(args.fields.unwrap_or_default())
@@ -135,6 +240,7 @@ fn export(args: &Args, snapshot: &Snapshot, format: Format, progress: &Arc<Progr
         .since(args.since)
         .include_pending(args.include_pending)
         .formula_guard(args.csv_formula_guard)
+        .manifest(digest)
         .threads(args.threads.map(usize::from))
         .fsync(args.fsync)
         .progress(Arc::clone(progress));
@@ -173,6 +279,10 @@ struct Report<'s> {
     seq: u64,
     first_uid: Option<&'s str>,
     last_uid: Option<&'s str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest_algorithm: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<&'s str>,
 }
 
 impl<'s> Report<'s> {
@@ -188,6 +298,8 @@ impl<'s> Report<'s> {
             seq: summary.seq,
             first_uid: summary.first_uid.as_deref(),
             last_uid: summary.last_uid.as_deref(),
+            digest_algorithm: summary.digest.as_ref().map(|digest| digest.algorithm.as_str()),
+            digest: summary.digest.as_ref().map(|digest| digest.hex.as_str()),
         }
     }
 
