@@ -34,6 +34,38 @@ pub fn json_len(bytes: &[u8]) -> usize {
     bytes.iter().map(|&b| json_byte_len(b)).sum()
 }
 
+/// The same byte in all eight lanes.
+const fn lanes(b: u8) -> u64 {
+    u64::from_le_bytes([b; 8])
+}
+
+/// The high bit of each lane that holds a quote, a backslash or a byte below 0x20.
+///
+/// Exact up to and including the lowest such lane: borrows of the subtractions run upwards only.
+const fn specials(word: u64) -> u64 {
+    let quote = word ^ lanes(b'"');
+    let backslash = word ^ lanes(b'\\');
+    let zero_quote = quote.wrapping_sub(lanes(1)) & !quote;
+    let zero_backslash = backslash.wrapping_sub(lanes(1)) & !backslash;
+    let control = word.wrapping_sub(lanes(0x20)) & !word;
+    (zero_quote | zero_backslash | control) & lanes(0x80)
+}
+
+/// Length of the prefix of `bytes` without quote, backslash or control byte: what a JSON string can hold as it is.
+#[must_use]
+#[inline]
+pub fn plain_prefix(bytes: &[u8]) -> usize {
+    let (words, tail) = bytes.as_chunks::<8>();
+    for (i, word) in words.iter().enumerate() {
+        let hit = specials(u64::from_le_bytes(*word));
+        if hit != 0 {
+            return i * 8 + hit.trailing_zeros() as usize / 8;
+        }
+    }
+    let special = |&b: &u8| b < 0x20 || b == b'"' || b == b'\\';
+    words.len() * 8 + tail.iter().position(special).unwrap_or(tail.len())
+}
+
 /// Whether `bytes` have to be quoted in CSV.
 #[must_use]
 pub fn csv_needs_quotes(bytes: &[u8]) -> bool {
@@ -49,6 +81,34 @@ pub fn csv_len(bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_plain_prefix_stops_at_every_special_byte_and_at_no_other() {
+        for len in 0..40 {
+            for at in 0..len {
+                for b in 0..=255_u8 {
+                    let mut bytes = vec![b'x'; len];
+                    bytes[at] = b;
+                    let special = b < 0x20 || b == b'"' || b == b'\\';
+                    assert_eq!(plain_prefix(&bytes), if special { at } else { len }, "byte {b:#x} at {at} of {len}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_plain_prefix_finds_the_lowest_of_two() {
+        for first in 0..8 {
+            for second in first..8 {
+                for (a, b) in [(b'"', 0x00), (0x1f, b'"'), (b'\\', b'#'), (0x1f, b' '), (b'"', 0xff)] {
+                    let mut bytes = [b'!'; 8];
+                    bytes[second] = b;
+                    bytes[first] = a;
+                    assert_eq!(plain_prefix(&bytes), first);
+                }
+            }
+        }
+    }
 
     #[test]
     fn every_place_of_every_length_is_looked_at() {
