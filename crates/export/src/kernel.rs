@@ -4,8 +4,11 @@
 //! next. So there is no work per byte, and no branch that depends on the data but for values beyond the usual widths.
 //! Users that are not exported are rendered too, and then written over, because the position does not advance.
 //!
-//! It is safe code: arrays of fixed size compile to vector moves, and offsets inside [`WINDOW`] are provably in bounds.
-//! What stays to be checked at run time, per entry, is the slot's index, the room in the output, and the text's end.
+//! It is safe code, but for a prefetch hint: arrays of fixed size compile to vector moves, and offsets inside [`WINDOW`]
+//! are provably in bounds. What stays to be checked at run time, per entry, is the slot's index, the room in the output, and
+//! the text's end. The same loop over raw pointers was 4 % faster for JSON and 1 % for CSV: not enough.
+
+mod fetch;
 
 use headcount_block::{Clean, Fault, PADDING};
 
@@ -21,7 +24,7 @@ const UID_WIDE: usize = 48;
 /// Room for what [`Layout::close`] returns, at least.
 const CLOSE: usize = 4;
 /// ProviderUIDs up to this length take no loop.
-const PROVIDER_UID_WIDE: usize = 32;
+const PROVIDER_UID_WIDE: usize = 48;
 /// Width of a step of the loop for longer values.
 const STEP: usize = 16;
 
@@ -197,6 +200,7 @@ fn stretch<const W: usize, const UID: u8, const PROVIDER_UID: bool>(
         let kind = usize::from(head >> 7) | usize::from(uid_len == 0) << 1;
         let index = usize::from(provider) * KINDS + kind;
         let slot = slots.slots.get(index)?;
+        fetch::fetch(text.as_ptr().wrapping_add(fetch::AHEAD));
         let window = out.first_chunk_mut::<WINDOW>()?;
         let values = text.get(..uid_len + len + PADDING)?;
         put(window, 0, &slot.pre);
