@@ -220,7 +220,7 @@ impl<S: Source + Clone + 'static> Export<S> {
     ///
     /// # Errors
     /// What the source or the destination reports, and cancellation.
-    pub fn write_to(&self, to: &mut impl Write) -> Result<Summary, Error> {
+    pub fn write_to(&self, to: &mut (impl Write + Send)) -> Result<Summary, Error> {
         self.write_named(to, "the destination")
     }
 
@@ -246,7 +246,7 @@ impl<S: Source + Clone + 'static> Export<S> {
         Chunks::start(move |sink| export.write_sink(sink))
     }
 
-    pub(crate) fn write_named(&self, to: &mut impl Write, name: &str) -> Result<Summary, Error> {
+    pub(crate) fn write_named(&self, to: &mut (impl Write + Send), name: &str) -> Result<Summary, Error> {
         let mut sink = WriteSink::new(to, name);
         let written = self.write_sink(&mut sink);
         // The end of a JSON export that failed is to be seen too.
@@ -342,7 +342,7 @@ impl<S: Source + Clone + 'static> Export<S> {
             None if small => 1,
             None => available_parallelism().map_or(1, usize::from),
         };
-        run(job, threads.saturating_sub(1), body)
+        run(job, threads, body)
     }
 
     fn select(&self) -> Select {

@@ -11,6 +11,7 @@
 
 mod body;
 mod buffer;
+mod check;
 mod chunks;
 mod digest;
 mod envelope;
@@ -34,6 +35,7 @@ mod sink;
 mod template;
 mod to_file;
 
+pub use check::{CheckError, CheckReport, Problem, Unchecked, check_file};
 pub use chunks::{Chunk, Chunks};
 pub use digest::{Digest, DigestAlgorithm, DigestAlgorithmError};
 pub use envelope::{Envelope, iso8601};

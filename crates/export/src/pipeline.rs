@@ -1,15 +1,16 @@
-//! Parts of a source, rendered by several threads, in order.
+//! Parts of a source, rendered by several threads and written by the same threads in turns.
 //!
-//! Every renderer owns a few buffers, which go round between it and the writer: it takes a part, sends its buffers down
-//! a channel of its own, and ends the part with a message. Which renderer took which part goes through one more channel,
-//! `order`, in the order of the parts; the calling thread follows it and writes.
+//! A thread takes a part and renders it. When the part before is written, it is this thread's turn: it writes what it has
+//! rendered so far, and from then on every buffer as it is filled; at the end of the part it passes the turn on. Before its
+//! turn it keeps up to [`HELD`] bytes, then it waits. So the bytes that are written are in the cache of the core that
+//! writes them: handing buffers to one writing thread took a fifth longer (docs/PERFORMANCE.md).
 //!
-//! There is no deadlock: a renderer waits only for the writer to give a buffer back, and the writer waits only for the
-//! renderer of the first unfinished part, all of whose buffers sent so far it has already given back. Memory is renderers
-//! times [`RING`] buffers. When the writer ends early, its ends of the channels close and every renderer stops.
+//! There is no deadlock: parts are taken in order, so the thread of the first unfinished part always has the turn, and it
+//! waits for nobody. When it fails, or a thread panics, the others are told to stop.
 
 use std::any::Any;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, ScopedJoinHandle};
 
 pub(crate) use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -21,8 +22,11 @@ use crate::error::Error;
 use crate::layout::Layout;
 use crate::render::{Outlet, Renderer};
 
-/// Buffers of a renderer beside the one that it fills.
-const RING: usize = 4;
+/// Rendered bytes that a thread keeps until it is its turn.
+const HELD: usize = 3 << 20;
+/// How often the next thread looks whether it is its turn before it goes to sleep: about as long as going to sleep and being
+/// woken up takes.
+const LOOKS: u32 = 4000;
 
 /// The first and the last part that held an exported user.
 #[derive(Debug, Default)]
@@ -64,12 +68,12 @@ impl<S> Job<'_, S> {
     }
 }
 
-/// Renders the users of `job` into `body`, with `renderers` threads beside the calling one; with 0, in the calling one.
+/// Renders the users of `job` into `body` with so many threads; with one, in the calling one.
 ///
 /// # Errors
 /// What the source reports, what the destination reports, cancellation, and a thread that cannot be started or panics.
-pub(crate) fn run<S: Source>(job: Job<'_, S>, renderers: usize, body: &mut Body<'_>) -> Result<Ends, Error> {
-    if renderers == 0 { inline(job, body) } else { threaded(job, renderers, body) }
+pub(crate) fn run<S: Source>(job: Job<'_, S>, threads: usize, body: &mut Body<'_>) -> Result<Ends, Error> {
+    if threads <= 1 { inline(job, body) } else { in_turns(job, threads, body) }
 }
 
 struct BodyOutlet<'a, 'b>(&'a mut Body<'b>);
@@ -95,154 +99,200 @@ fn inline<S: Source>(job: Job<'_, S>, body: &mut Body<'_>) -> Result<Ends, Error
     Ok(ends)
 }
 
-/// What a renderer sends.
-enum Message {
-    /// Some of the part's users.
-    Users(Buffer),
-    /// The end of the part.
-    End(Result<(Part, Counts), Error>),
-}
-
-/// Parts that no renderer has taken yet.
+/// Parts that no thread has taken yet, and the number of the next one.
 struct Queue<'a> {
     parts: Box<dyn Iterator<Item = Result<Part, SourceError>> + Send + 'a>,
-    /// Numbers of the renderers, in the order of the parts that they took.
-    order: Sender<usize>,
+    next: u64,
 }
 
-/// The queue; gone when the last part is taken or nothing more is wanted.
-type Shared<'a> = Mutex<Option<Queue<'a>>>;
-
-/// Closes the queue when a renderer ends, however it ends: a renderer only ends when there is nothing more to do.
-struct Closer<'q, 'a>(&'q Shared<'a>);
-
-impl Drop for Closer<'_, '_> {
-    fn drop(&mut self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+impl Queue<'_> {
+    fn take(&mut self) -> Option<(u64, Result<Part, SourceError>)> {
+        let part = self.parts.next()?;
+        let number = self.next;
+        self.next += 1;
+        Some((number, part))
     }
 }
 
-/// Takes the next part for renderer `number`.
-fn next_part(queue: &Shared<'_>, number: usize) -> Option<Result<Part, SourceError>> {
-    let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
-    let part = queue.as_mut().and_then(|q| Some((q.parts.next()?, q.order.send(number))));
-    match part {
-        // Under the lock, so that the order of the numbers is that of the parts.
-        Some((part, Ok(()))) => Some(part),
-        Some((_, Err(_))) | None => {
-            *queue = None;
-            None
+/// What only the thread whose turn it is uses.
+struct Writer<'t, 'b> {
+    body: &'t mut Body<'b>,
+    ends: Ends,
+    /// Why the export ends early.
+    failed: Option<Error>,
+}
+
+/// Whose turn it is.
+struct Turns<'t, 'b> {
+    /// Number of the part whose thread may write.
+    turn: AtomicU64,
+    stopped: AtomicBool,
+    sleepers: Mutex<()>,
+    changed: Condvar,
+    writer: Mutex<Writer<'t, 'b>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<'t, 'b> Turns<'t, 'b> {
+    fn is(&self, number: u64) -> bool {
+        self.turn.load(Ordering::Acquire) == number
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Waits for the turn of part `number`; `None` when nothing more is to be written.
+    fn wait(&self, number: u64) -> Option<MutexGuard<'_, Writer<'t, 'b>>> {
+        let mut looks = 0;
+        // The turn passes in well under a millisecond; who is further behind sleeps at once.
+        while looks < LOOKS && !self.is(number) && self.is(number.saturating_sub(1)) && !self.is_stopped() {
+            std::hint::spin_loop();
+            looks += 1;
+        }
+        if !self.is(number) {
+            let mut asleep = lock(&self.sleepers);
+            while !self.is(number) && !self.is_stopped() {
+                asleep = self.changed.wait(asleep).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        (!self.is_stopped()).then(|| lock(&self.writer))
+    }
+
+    /// Passes the turn of part `number` on.
+    fn pass(&self, number: u64) {
+        self.turn.store(number + 1, Ordering::Release);
+        self.wake();
+    }
+
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // With the lock in hand, so that nobody is between looking and sleeping.
+        let _asleep = lock(&self.sleepers);
+        self.changed.notify_all();
+    }
+}
+
+/// Tells the others when a thread panics.
+struct Alarm<'a, 't, 'b>(&'a Turns<'t, 'b>);
+
+impl Drop for Alarm<'_, '_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop();
         }
     }
 }
 
-/// A renderer's side of its channels.
-struct RingOutlet {
-    full: Sender<Message>,
-    empty: Receiver<Buffer>,
+/// The outlet of one thread: keeps buffers until it is its turn.
+struct TurnOutlet<'a, 't, 'b> {
+    turns: &'a Turns<'t, 'b>,
+    /// The part in work.
+    number: u64,
+    held: Vec<Buffer>,
+    held_bytes: usize,
+    spare: Vec<Buffer>,
 }
 
-impl Outlet for RingOutlet {
-    fn take(&mut self, buffer: &mut Buffer) -> Result<(), Error> {
-        // The writer has gone: it knows why, and nobody hears this error.
-        let gone = || Error::Thread("the writer ended".to_owned());
-        let mut free = self.empty.recv().map_err(|_| gone())?;
-        free.clear();
-        let full = std::mem::replace(buffer, free);
-        self.full.send(Message::Users(full)).map_err(|_| gone())
+fn stopped() -> Error {
+    // Nobody hears it: the thread that stopped the export knows why.
+    Error::Thread("the export has ended".to_owned())
+}
+
+impl TurnOutlet<'_, '_, '_> {
+    /// Waits for the turn and writes what is held, and then `last`.
+    fn write(&mut self, last: Option<&mut Buffer>) -> Result<(), Error> {
+        let mut writer = self.turns.wait(self.number).ok_or_else(stopped)?;
+        self.held_bytes = 0;
+        for mut buffer in self.held.drain(..) {
+            writer.body.users(&mut buffer)?;
+            self.spare.push(buffer);
+        }
+        if let Some(buffer) = last {
+            writer.body.users(buffer)?;
+            buffer.clear();
+        }
+        Ok(())
     }
 }
 
-fn render_parts<S: Source>(job: Job<'_, S>, number: usize, queue: &Shared<'_>, mut outlet: RingOutlet) {
-    let _closer = Closer(queue);
-    let full = outlet.full.clone();
+impl Outlet for TurnOutlet<'_, '_, '_> {
+    fn take(&mut self, buffer: &mut Buffer) -> Result<(), Error> {
+        if self.turns.is(self.number) || self.held_bytes + buffer.len() > HELD {
+            return self.write(Some(buffer));
+        }
+        if self.turns.is_stopped() {
+            return Err(stopped());
+        }
+        let mut free = self.spare.pop().unwrap_or_default();
+        free.clear();
+        self.held_bytes += buffer.len();
+        self.held.push(std::mem::replace(buffer, free));
+        Ok(())
+    }
+}
+
+fn render_parts<S: Source>(job: Job<'_, S>, queue: &Mutex<Queue<'_>>, turns: &Turns<'_, '_>) {
+    let _alarm = Alarm(turns);
+    let mut outlet = TurnOutlet { turns, number: 0, held: Vec::new(), held_bytes: 0, spare: Vec::new() };
     let mut renderer = Renderer::new(job.layout, job.progress, &mut outlet);
-    while let Some(part) = next_part(queue, number) {
+    while !turns.is_stopped() {
+        let Some((number, part)) = lock(queue).take() else { return };
+        renderer.outlet().number = number;
         let done = job.check().and_then(|()| {
             let part = part?;
             let counts = renderer.part(job.source, &part)?;
             Ok((part, counts))
         });
-        let failed = done.is_err();
-        if full.send(Message::End(done)).is_err() || failed {
-            return;
+        // What was whole before an error is written too.
+        let written = renderer.outlet().write(None);
+        let Some(mut writer) = turns.wait(number) else { return };
+        match written.and(done) {
+            Ok((part, counts)) => writer.ends.add(part, counts),
+            Err(error) => {
+                writer.failed = Some(error);
+                drop(writer);
+                return turns.stop();
+            }
         }
+        drop(writer);
+        turns.pass(number);
     }
 }
 
-/// The writer's side of one renderer.
-struct Ring {
-    full: Receiver<Message>,
-    empty: Sender<Buffer>,
-}
-
-fn ring() -> (RingOutlet, Ring) {
-    // Room for every buffer and the end of a part: bounded by the buffers, not by the channel.
-    let (full_in, full_out) = bounded(RING + 2);
-    let (empty_in, empty_out) = unbounded();
-    for _ in 0..RING {
-        // Cannot fail: the receiver is at hand.
-        let _: Result<(), _> = empty_in.send(Buffer::new());
-    }
-    (RingOutlet { full: full_in, empty: empty_out }, Ring { full: full_out, empty: empty_in })
-}
-
-fn threaded<S: Source>(job: Job<'_, S>, renderers: usize, body: &mut Body<'_>) -> Result<Ends, Error> {
-    let (order_in, order) = unbounded();
-    let parts = job.source.parts(job.range)?;
-    let queue = Mutex::new(Some(Queue { parts, order: order_in }));
+fn in_turns<S: Source>(job: Job<'_, S>, threads: usize, body: &mut Body<'_>) -> Result<Ends, Error> {
+    let queue = Mutex::new(Queue { parts: job.source.parts(job.range)?, next: 0 });
+    let turns = Turns {
+        turn: AtomicU64::new(0),
+        stopped: AtomicBool::new(false),
+        sleepers: Mutex::new(()),
+        changed: Condvar::new(),
+        writer: Mutex::new(Writer { body, ends: Ends::default(), failed: None }),
+    };
     std::thread::scope(|scope| {
-        let mut rings = Vec::new();
-        let mut threads = Vec::new();
-        for number in 0..renderers {
-            let (outlet, ring) = ring();
-            let queue = &queue;
-            let thread = Builder::new().name(format!("headcount-render-{number}"));
-            let thread = thread.spawn_scoped(scope, move || render_parts(job, number, queue, outlet));
-            match thread {
-                Ok(thread) => threads.push(thread),
+        let mut running = Vec::new();
+        for number in 0..threads {
+            let (queue, turns) = (&queue, &turns);
+            let thread = Builder::new().name(format!("headcount-export-{number}"));
+            match thread.spawn_scoped(scope, move || render_parts(job, queue, turns)) {
+                Ok(thread) => running.push(thread),
                 // Fewer threads do the same work.
                 Err(_) if number > 0 => break,
                 Err(error) => return Err(Error::Thread(error.to_string())),
             }
-            rings.push(ring);
         }
-        let written = write(job, &order, &rings, body);
-        // Renderers that wait for the writer end when these are gone.
-        drop(Closer(&queue));
-        drop(rings);
-        // A panic is the cause of whatever the writer saw of it.
-        threads.into_iter().map(join).fold(Ok(()), Result::and).and(written)
-    })
-}
-
-fn write<S: Source>(
-    job: Job<'_, S>,
-    order: &Receiver<usize>,
-    rings: &[Ring],
-    body: &mut Body<'_>,
-) -> Result<Ends, Error> {
-    let mut ends = Ends::default();
-    let gone = || Error::Thread("a renderer ended early".to_owned());
-    for number in order {
-        job.check()?;
-        let ring = rings.get(number).ok_or_else(gone)?;
-        loop {
-            match ring.full.recv().map_err(|_| gone())? {
-                Message::End(done) => {
-                    let (part, counts) = done?;
-                    ends.add(part, counts);
-                    break;
-                }
-                Message::Users(mut buffer) => {
-                    body.users(&mut buffer)?;
-                    // A renderer that has ended needs no buffer.
-                    let _: Result<(), _> = ring.empty.send(buffer);
-                }
-            }
-        }
-    }
-    Ok(ends)
+        // A panic is the cause of whatever else was seen of it.
+        running.into_iter().map(join).fold(Ok(()), Result::and)
+    })?;
+    let writer = turns.writer.into_inner().unwrap_or_else(PoisonError::into_inner);
+    writer.failed.map_or(Ok(writer.ends), Err)
 }
 
 fn join(thread: ScopedJoinHandle<'_, ()>) -> Result<(), Error> {

@@ -62,10 +62,10 @@ impl Page {
 }
 
 /// Renders parts. One a thread.
-pub(crate) struct Renderer<'a> {
+pub(crate) struct Renderer<'a, O> {
     layout: &'a Layout,
     progress: Option<&'a Progress>,
-    outlet: &'a mut dyn Outlet,
+    outlet: &'a mut O,
     fast: bool,
     templates: Cache,
     page: Page,
@@ -73,8 +73,8 @@ pub(crate) struct Renderer<'a> {
     refused: Option<Error>,
 }
 
-impl<'a> Renderer<'a> {
-    pub(crate) fn new(layout: &'a Layout, progress: Option<&'a Progress>, outlet: &'a mut dyn Outlet) -> Self {
+impl<'a, O: Outlet> Renderer<'a, O> {
+    pub(crate) fn new(layout: &'a Layout, progress: Option<&'a Progress>, outlet: &'a mut O) -> Self {
         Self {
             layout,
             progress,
@@ -84,6 +84,11 @@ impl<'a> Renderer<'a> {
             page: Page { buffer: Buffer::new(), scratch: Vec::new(), counts: Counts::default() },
             refused: None,
         }
+    }
+
+    /// The outlet, between parts.
+    pub(crate) const fn outlet(&mut self) -> &mut O {
+        self.outlet
     }
 
     /// Renders `part`; all of it is with the outlet when this returns. After an error, what was whole before it is.
@@ -157,7 +162,7 @@ impl<'a> Renderer<'a> {
     }
 }
 
-impl Visitor for Renderer<'_> {
+impl<O: Outlet> Visitor for Renderer<'_, O> {
     fn span(&mut self, span: &Span<'_>) -> Result<(), SourceError> {
         // Between changes: too short to bear much ado. Nothing is added when it fails.
         if let Some(clean) = span.as_clean().filter(|_| self.fast) {

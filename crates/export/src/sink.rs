@@ -10,8 +10,8 @@ use crate::digest::{Digest, Hashing};
 use crate::error::Error;
 use crate::file::Partial;
 
-/// Takes the bytes of an export in order. After an error it is not called again.
-pub(crate) trait Sink {
+/// Takes the bytes of an export in order, from one thread after the other. After an error it is not called again.
+pub(crate) trait Sink: Send {
     /// Takes what `buffer` holds. The buffer may be swapped for another one; what it holds afterwards is of no account.
     fn put(&mut self, buffer: &mut Buffer) -> Result<(), Error>;
 
@@ -22,12 +22,12 @@ pub(crate) trait Sink {
 }
 
 /// Any writer.
-pub(crate) struct WriteSink<'a, W: Write> {
+pub(crate) struct WriteSink<'a, W: Write + Send> {
     to: &'a mut W,
     name: &'a str,
 }
 
-impl<'a, W: Write> WriteSink<'a, W> {
+impl<'a, W: Write + Send> WriteSink<'a, W> {
     /// A sink that writes to `to`, which errors call `name`.
     pub(crate) const fn new(to: &'a mut W, name: &'a str) -> Self {
         Self { to, name }
@@ -39,7 +39,7 @@ impl<'a, W: Write> WriteSink<'a, W> {
     }
 }
 
-impl<W: Write> Sink for WriteSink<'_, W> {
+impl<W: Write + Send> Sink for WriteSink<'_, W> {
     fn put(&mut self, buffer: &mut Buffer) -> Result<(), Error> {
         let written = self.to.write_all(buffer.as_slice());
         written.map_err(|source| Error::Write { destination: self.name.to_owned(), source })
