@@ -36,7 +36,8 @@
 //!   files ask of the caller.
 //! - [`Batch`]: what a commit can do, and [`Precondition`]s; [`Durability`]: when it answers.
 //! - [`Snapshot`]: lookups by UID and by identity, ranges and prefixes of UIDs, changes since a seq, backups.
-//! - [`Export`]: formats, fields, `limit`, `after`, exact lengths, files, writers and chunks.
+//! - [`Export`]: formats, fields, `limit`, `after`, exact lengths, files that can be resumed, writers and chunks.
+//! - [`check_file`]: whether an exported file is whole and unchanged, by its [`Manifest`] or by what it shows.
 //! - [`Source`]: what an export reads. Implement it to export users that live elsewhere.
 //!
 //! Files of users in other systems' formats are read by the `headcount-import` crate and by the `headcount` command.
@@ -53,8 +54,9 @@ pub use headcount_block::{
     limits,
 };
 pub use headcount_export::{
-    Chunk, Chunks, Digest, DigestAlgorithm, Envelope, Error as ExportError, Export, Field, Fields, FieldsError, Format,
-    Length, Manifest, ManifestError, ManifestFile, ResumeError, ResumeRecord, Summary, iso8601,
+    CheckError, CheckReport, Chunk, Chunks, Digest, DigestAlgorithm, Envelope, Error as ExportError, Export, Field,
+    Fields, FieldsError, Format, Length, Manifest, ManifestError, ManifestFile, Problem, ResumeError, ResumeRecord,
+    Summary, Unchecked, check_file, iso8601,
 };
 pub use response::{Response, export_users};
 

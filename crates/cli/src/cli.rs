@@ -81,6 +81,8 @@ pub(crate) enum Command {
     Apply(cmd::apply::Args),
     /// Write every user of a store as JSON, CSV or NDJSON, from one point in time
     Export(cmd::export::Args),
+    /// Check that an exported file is whole and unchanged
+    Check(cmd::check::Args),
     /// Print users by their UIDs
     Get(cmd::get::Args),
     /// Print the user that an identity belongs to

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use headcount::{Error, ExportError};
+use headcount::{CheckError, Error, ExportError, ManifestError};
 use headcount_import::{ErrorKind, ImportError};
 
 use crate::failure::{Failure, Kind};
@@ -64,6 +64,30 @@ impl From<ExportError> for Failure {
             ExportError::Write { source, .. }
             | ExportError::File { source, .. }
             | ExportError::NoSpace { source, .. } => (Kind::Failed, io_hint(source)),
+            _ => (Kind::Failed, None),
+        };
+        Self { kind, error: Box::new(error), hint }
+    }
+}
+
+impl From<ManifestError> for Failure {
+    fn from(error: ManifestError) -> Self {
+        let kind = if matches!(error, ManifestError::Invalid { .. }) { Kind::Damage } else { Kind::Failed };
+        let hint = match &error {
+            ManifestError::Invalid { .. } => Some("export again, or check the file without its manifest".to_owned()),
+            ManifestError::Io { source, .. } => io_hint(source),
+            _ => None,
+        };
+        Self { kind, error: Box::new(error), hint }
+    }
+}
+
+impl From<CheckError> for Failure {
+    fn from(error: CheckError) -> Self {
+        let (kind, hint) = match &error {
+            CheckError::Cancelled => (Kind::Cancelled, None),
+            CheckError::Io { source, .. } => (Kind::Failed, io_hint(source)),
+            error if error.is_damage() => (Kind::Damage, None),
             _ => (Kind::Failed, None),
         };
         Self { kind, error: Box::new(error), hint }

@@ -55,6 +55,7 @@ fn run(command: &Command, ui: &Ui) -> Result<Outcome, Failure> {
         Command::Compact(args) => cmd::compact::run(args, ui),
         Command::Backup(args) => cmd::backup::run(args, ui),
         Command::Export(args) => cmd::export::run(args, ui),
+        Command::Check(args) => cmd::check::run(args, ui),
         Command::Get(args) => cmd::get::run(args, ui),
         Command::Find(args) => cmd::find::run(args, ui),
         Command::Stats(args) => cmd::stats::run(args),
