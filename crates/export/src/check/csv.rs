@@ -151,13 +151,39 @@ fn needs_its_quotes(bytes: &[u8], cell: Cell, columns: usize) -> Result<(), Stop
 
 fn plain_end(bytes: &[u8], from: usize) -> Result<usize, Stop> {
     let rest = bytes.get(from..).unwrap_or_default();
-    let Some(len) = rest.iter().position(|&b| matches!(b, b',' | b'\r' | b'\n' | b'"')) else { return Err(Stop::More) };
+    let len = plain_len(rest);
+    if len == rest.len() {
+        return Err(Stop::More);
+    }
     let at = from + len;
     match rest.get(len) {
         Some(b'"') => Err(Stop::Bad { at, expected: "no quote inside a value without quotes" }),
         Some(b'\n') => Err(Stop::Bad { at, expected: "CR before LF" }),
         _ => Ok(at),
     }
+}
+
+/// Length of the prefix of `bytes` without a comma, a quote, CR or LF.
+fn plain_len(bytes: &[u8]) -> usize {
+    const fn lanes(b: u8) -> u64 {
+        u64::from_le_bytes([b; 8])
+    }
+    // The high bit of each lane that is zero; exact up to the lowest, as borrows run upwards only.
+    const fn zeros(word: u64) -> u64 {
+        word.wrapping_sub(lanes(1)) & !word & lanes(0x80)
+    }
+    let (words, tail) = bytes.as_chunks::<8>();
+    for (i, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let hit = zeros(word ^ lanes(b','))
+            | zeros(word ^ lanes(b'"'))
+            | zeros(word ^ lanes(b'\r'))
+            | zeros(word ^ lanes(b'\n'));
+        if hit != 0 {
+            return i * 8 + hit.trailing_zeros() as usize / 8;
+        }
+    }
+    words.len() * 8 + tail.iter().position(|b| b",\"\r\n".contains(b)).unwrap_or(tail.len())
 }
 
 /// Index of the quote that closes the one at `open`.
@@ -269,4 +295,26 @@ fn value(bytes: &[u8], cell: Cell) -> Cow<'_, [u8]> {
         }
     }
     Cow::Owned(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plain_length_stops_at_every_special_byte_and_at_no_other() {
+        for len in 0..20 {
+            for at in 0..len {
+                for b in 0..=255_u8 {
+                    for after in [b'x', b',', 0x0b, b'-', 0x80] {
+                        let mut bytes = vec![b'x'; len];
+                        bytes.iter_mut().skip(at).for_each(|place| *place = after);
+                        bytes[at] = b;
+                        let expected = bytes.iter().position(|b| b",\"\r\n".contains(b)).unwrap_or(len);
+                        assert_eq!(plain_len(&bytes), expected, "{bytes:?}");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -54,19 +54,23 @@ impl<'b> Scan<'b> {
     }
 
     /// Steps over `text`, if it is there.
-    #[inline]
-    pub(crate) fn option(&mut self, text: &[u8]) -> Result<bool, Stop> {
+    #[inline(always)]
+    pub(crate) fn option<const N: usize>(&mut self, text: &[u8; N]) -> Result<bool, Stop> {
         let rest = self.rest();
-        if rest.starts_with(text) {
-            self.at += text.len();
-            return Ok(true);
+        match rest.first_chunk::<N>() {
+            Some(found) if found == text => {
+                self.at += N;
+                Ok(true)
+            }
+            Some(_) => Ok(false),
+            None if text.starts_with(rest) => Err(Stop::More),
+            None => Ok(false),
         }
-        if text.starts_with(rest) { Err(Stop::More) } else { Ok(false) }
     }
 
     /// Steps over `text`.
-    #[inline]
-    pub(crate) fn expect(&mut self, text: &[u8], expected: &'static str) -> Result<(), Stop> {
+    #[inline(always)]
+    pub(crate) fn expect<const N: usize>(&mut self, text: &[u8; N], expected: &'static str) -> Result<(), Stop> {
         if self.option(text)? { Ok(()) } else { Err(Stop::Bad { at: self.at, expected }) }
     }
 
