@@ -5,47 +5,13 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Command, ExitCode};
-use std::sync::Arc;
-use std::time::Instant;
 
+use headcount_benches::measure::{Outcome, load, seconds, spread};
 use headcount_benches::{Mix, Synth, env_or, users};
-use headcount_block::{Progress, RowBuf};
 use headcount_export::{Export, Format};
-use headcount_store::{LoadOptions, Options, Place, RowKind, Snapshot, Store};
-
-/// Whatever goes wrong ends the benchmark with its message.
-type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+use headcount_store::{Options, Snapshot, Store};
 
 const FORMATS: [Format; 3] = [Format::Json, Format::Csv, Format::Ndjson];
-
-/// Median, least and greatest.
-fn spread(values: &[f64], digits: usize) -> String {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let at = |i: usize| sorted.get(i).copied().unwrap_or_default();
-    let (middle, last) = (at(sorted.len() / 2), at(sorted.len().saturating_sub(1)));
-    format!("{middle:.digits$} ({:.digits$} to {last:.digits$})", at(0))
-}
-
-fn seconds(work: impl FnOnce() -> Outcome) -> Outcome<f64> {
-    let began = Instant::now();
-    work()?;
-    Ok(began.elapsed().as_secs_f64())
-}
-
-fn load(dir: &Path, n: u64) -> Outcome<Store> {
-    let store = Store::create(dir.join("store"), &Options::default())?;
-    let load = store.bulk_load(LoadOptions { threads: 1, ..LoadOptions::default() }, &Arc::new(Progress::default()))?;
-    let mut shard = load.shard();
-    let mut row = RowBuf::new();
-    let synth = Synth::new(1, Mix::USUAL);
-    for i in 0..n {
-        let place = Place { file: 0, line: i + 1, offset: i };
-        shard.push(row.encode(&synth.user(i))?, place, RowKind::User)?;
-    }
-    load.finish(vec![shard], &mut |_| Ok(()))?;
-    Ok(store)
-}
 
 fn export(snapshot: &Snapshot, format: Format, threads: usize) -> Export<Snapshot> {
     Export::new(snapshot).format(format).threads(threads)
@@ -139,7 +105,9 @@ fn run() -> Outcome {
         None => tempfile::tempdir()?,
     };
     let rounds = env_or("HEADCOUNT_BENCH_ROUNDS", 9);
-    let store = load(dir.path(), users())?;
+    let store = Store::create(dir.path().join("store"), &Options::default())?;
+    let synth = Synth::new(1, Mix::USUAL);
+    load(&store, (0..users()).map(|n| synth.user(n)))?;
     let snapshot = store.snapshot();
     println!("{} users, medians of {rounds} interleaved rounds (least to greatest)\n", users());
     println!("{}", memory(&snapshot, rounds)?);

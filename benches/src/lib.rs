@@ -2,6 +2,7 @@
 //! them, and a program to be killed.
 
 pub mod crash;
+pub mod measure;
 pub mod oracle;
 mod settings;
 mod synth;
