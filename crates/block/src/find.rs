@@ -18,34 +18,41 @@ impl<'a> Block<'a> {
     /// # Errors
     /// A [`Fault`] when a row on the way is damaged.
     pub fn seek(&self, from: Mark, uid: &[u8]) -> Result<Mark, Fault> {
+        self.seek_past(from, uid, 0)
+    }
+
+    /// As [`seek`](Self::seek), where `uid` and all UIDs from the mark on are known to share their first `skip` bytes.
+    ///
+    /// # Errors
+    /// A [`Fault`] when a row on the way is damaged.
+    pub fn seek_past(&self, from: Mark, uid: &[u8], skip: usize) -> Result<Mark, Fault> {
+        let key = |uid: &[u8]| uid_prefix(uid.get(skip..).unwrap_or_default());
+        let wanted = key(uid);
+        // Most rows differ within eight bytes: one comparison of words instead of a call.
+        let before = |own: &[u8]| match key(own).cmp(&wanted) {
+            Ordering::Less => true,
+            Ordering::Greater => false,
+            Ordering::Equal => own < uid,
+        };
         let start = from.ordinal / ROWS_PER_GROUP;
         // Greatest group that begins before `uid`: by ever longer steps, then by halves.
         let (mut low, mut step) = (start, 1);
-        while low + step < self.groups() && self.first_uid(low + step)? < uid {
+        while low + step < self.groups() && before(self.first_uid(low + step)?) {
             low += step;
             step *= 2;
         }
         let mut high = (low + step).min(self.groups());
         while low + 1 < high {
             let middle = usize::midpoint(low, high);
-            if self.first_uid(middle)? < uid {
+            if before(self.first_uid(middle)?) {
                 low = middle;
             } else {
                 high = middle;
             }
         }
         let mut mark = if low > start { self.rows_from_group(low)?.mark() } else { from };
-        let prefix = uid_prefix(uid);
-        while let Some((own, next)) = self.row_at(mark)? {
-            // Most rows differ within eight bytes: one comparison of words instead of a call.
-            let before = match prefix.cmp(&uid_prefix(own)) {
-                Ordering::Greater => true,
-                Ordering::Less => false,
-                Ordering::Equal => own < uid,
-            };
-            if !before {
-                break;
-            }
+        while let Some((own, next)) = self.row_at(mark)?.filter(|(own, _)| before(own)) {
+            debug_assert!(own < uid, "keys order as UIDs do");
             mark = next;
         }
         Ok(mark)

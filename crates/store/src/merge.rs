@@ -212,7 +212,7 @@ impl<'v> Cursor<'v> {
     /// Steps over the current UID.
     fn step(&mut self) -> Result<(), Error> {
         match &mut self.kind {
-            Kind::Rows(rows) => rows.at += 1,
+            Kind::Rows(rows) => rows.step()?,
             Kind::Tombstones { next, .. } => *next += 1,
             Kind::Changes { current, rest } => *current = rest.next(),
         }
@@ -275,10 +275,19 @@ struct Rows<'v> {
     end: usize,
     /// First UID of the block after this one, and its key; empty when the range ends before it.
     next: (&'v [u8], u64),
-    /// Where the rows of the block begin. Read when the merge comes between them: most blocks are handed out whole.
+    /// Where the rows of the block begin. Read when the merge comes between them often: most blocks are handed out whole.
     outline: Outline,
     outlined: bool,
+    /// Where row `at` begins, as long as there is no outline.
+    mark: Mark,
+    /// How often the merge came between the rows of the block, and whether it did so often in the block before.
+    cuts: usize,
+    dense: bool,
 }
+
+/// A block is outlined when the merge comes between its rows more often than once in so many: below that, walking from the
+/// nearest group is faster than reading where all rows begin.
+const SPARSE: usize = 150;
 
 impl<'v> Rows<'v> {
     /// The rows of `segment`, or `None` when no block can have one in the range.
@@ -304,14 +313,18 @@ impl<'v> Rows<'v> {
             next: (&[], 0),
             outline: Outline::default(),
             outlined: false,
+            mark: Mark::default(),
+            cuts: 0,
+            dense: false,
         };
         rows.load(number)?;
-        rows.at = match &range.start {
+        rows.mark = match &range.start {
             // Parts mostly begin where blocks do.
             Bound::Included(uid) if index.first_uid(first) != uid.as_slice() => rows.find(uid, false)?,
             Bound::Excluded(uid) => rows.find(uid, true)?,
-            _ => 0,
+            _ => Mark::default(),
         };
+        rows.at = rows.mark.ordinal();
         Ok(Some(rows))
     }
 
@@ -322,8 +335,9 @@ impl<'v> Rows<'v> {
             Bytes::Borrowed(bytes) => Some(self.segment.parse(bytes, self.offset)?),
             Bytes::Owned(_) => None,
         };
-        (self.number, self.at, self.outlined) = (number, 0, false);
         let users = self.parse()?.users();
+        self.dense = self.cuts > users / SPARSE;
+        (self.number, self.at, self.mark, self.cuts, self.outlined) = (number, 0, Mark::default(), 0, false);
         let index = self.segment.index();
         let next = index.first_uid(number as usize + 1);
         // Beyond the range keys say nothing.
@@ -331,8 +345,8 @@ impl<'v> Rows<'v> {
         self.next = (inside, self.scope.key(inside));
         let last = if next.is_empty() { index.last_uid() } else { next };
         self.end = match &self.scope.range.end {
-            Bound::Included(end) if self.scope.range.is_after(last) => self.find(end, true)?,
-            Bound::Excluded(end) if self.scope.range.is_after(last) => self.find(end, false)?,
+            Bound::Included(end) if self.scope.range.is_after(last) => self.find(end, true)?.ordinal(),
+            Bound::Excluded(end) if self.scope.range.is_after(last) => self.find(end, false)?.ordinal(),
             _ => users,
         };
         Ok(())
@@ -350,11 +364,28 @@ impl<'v> Rows<'v> {
     }
 
     /// The first row of the block that is not less than `uid`, or greater than it: where the range begins or ends.
-    fn find(&self, uid: &[u8], greater: bool) -> Result<usize, Error> {
+    fn find(&self, uid: &[u8], greater: bool) -> Result<Mark, Error> {
         let block = self.parse()?;
         let mark = block.seek(Mark::default(), uid).map_err(|f| self.fault(f))?;
         let row = if greater { block.row_at(mark).map_err(|f| self.fault(f))? } else { None };
-        Ok(mark.ordinal() + usize::from(row.is_some_and(|(found, _)| found == uid)))
+        Ok(row.filter(|(found, _)| *found == uid).map_or(mark, |(_, next)| next))
+    }
+
+    /// The UID of the row at the cursor in a block without an outline, and where the next row begins.
+    fn row(&self) -> Result<(&[u8], Mark), Error> {
+        let missing = || Fault::new("users of a block", 28, self.end as u64, self.at as u64);
+        let row = self.parse()?.row_at(self.mark);
+        row.and_then(|row| row.ok_or_else(missing)).map_err(|f| self.fault(f))
+    }
+
+    /// Goes to the next row of the block.
+    #[inline]
+    fn step(&mut self) -> Result<(), Error> {
+        if !self.outlined {
+            self.mark = self.row()?.1;
+        }
+        self.at += 1;
+        Ok(())
     }
 
     /// Sees to it that the block's outline is there.
@@ -374,6 +405,9 @@ impl<'v> Rows<'v> {
     fn uid(&self) -> &[u8] {
         if self.at == 0 {
             return self.segment.index().first_uid(self.number as usize);
+        }
+        if !self.outlined {
+            return self.row().map_or(&[], |(uid, _)| uid);
         }
         match (&self.mapped, &self.bytes) {
             (Some(block), _) => self.outline.uid(block, self.at).unwrap_or_default(),
@@ -396,31 +430,61 @@ impl<'v> Rows<'v> {
         if self.at == 0 {
             return Ok(Some(self.scope.key(self.uid())));
         }
-        self.outline()?;
-        Ok(Some(self.outline.key_at(self.at)))
+        if self.outlined {
+            return Ok(Some(self.outline.key_at(self.at)));
+        }
+        if self.dense {
+            self.outline()?;
+            return Ok(Some(self.outline.key_at(self.at)));
+        }
+        Ok(Some(self.scope.key(self.row()?.0)))
     }
 
     /// Hands out the rows of the block up to `bound`.
+    #[inline]
     fn emit(&mut self, bound: Option<&Cursor<'_>>, receiver: &mut impl Receiver) -> Result<(), Error> {
-        let mut to = self.end;
         // Most often the whole rest of the block lies before the bound: the next block's first UID tells.
-        if let Some(bound) = bound.filter(|bound| !self.ends_before(bound)) {
-            self.outline()?;
-            let found = self.outline.seek(&self.parse()?, self.at + 1, self.end, bound.uid(), bound.key);
-            // At least one row goes out, whatever damaged bytes say: the merge ends.
-            to = found.map_err(|f| self.fault(f))?;
-        }
+        let ends = match bound.filter(|bound| !self.ends_before(bound)) {
+            Some(bound) => Some(self.cut(bound)?),
+            None if self.outlined => Some((self.outline.mark(self.at), self.outline.mark(self.end))),
+            None => None,
+        };
         let block = self.parse()?;
         let (path, offset) = (self.segment.path(), self.offset);
-        let span = if self.outlined {
-            let marks = (self.outline.mark(self.at), self.outline.mark(to));
-            Span::between(&block, marks.0, marks.1, path, offset)
-        } else {
-            Span::new(&block, self.at..to, path, offset)
+        let (span, mark) = match ends {
+            Some((from, to)) => (Span::between(&block, from, to, path, offset), to),
+            None => (Span::new(&block, self.at..self.end, path, offset), self.mark),
         };
         receiver.rows(self.segment, &span, offset)?;
-        self.at = to;
+        self.at = if ends.is_some() { mark.ordinal() } else { self.end };
+        self.mark = mark;
         Ok(())
+    }
+
+    /// Where the rows up to `bound` begin and end: at least one, whatever damaged bytes say, so that the merge ends.
+    #[inline]
+    fn cut(&mut self, bound: &Cursor<'_>) -> Result<(Mark, Mark), Error> {
+        self.cuts += 1;
+        if self.outlined {
+            return self.cut_outlined(bound);
+        }
+        let block = self.parse()?;
+        if self.dense || self.cuts > block.users() / SPARSE {
+            self.outline()?;
+            return self.cut_outlined(bound);
+        }
+        // What lies beyond the range need not share the range's first bytes.
+        let skip = if self.end == block.users() { self.scope.skip } else { 0 };
+        let to = block.seek_past(self.mark, bound.uid(), skip).map_err(|f| self.fault(f))?;
+        let to = if to.ordinal() > self.at { to } else { self.row()?.1 };
+        Ok((self.mark, to))
+    }
+
+    #[inline]
+    fn cut_outlined(&self, bound: &Cursor<'_>) -> Result<(Mark, Mark), Error> {
+        let found = self.outline.seek(&self.parse()?, self.at + 1, self.end, bound.uid(), bound.key);
+        let to = found.map_err(|f| self.fault(f))?;
+        Ok((self.outline.mark(self.at), self.outline.mark(to)))
     }
 
     /// Whether the block ends before what the other cursor stands at.

@@ -61,6 +61,10 @@ proptest! {
             let start = block.rows_from(from).unwrap().mark();
             let end = block.seek(start, uid).unwrap();
             prop_assert_eq!(end.ordinal(), block.lower_bound(uid).unwrap().max(start.ordinal()));
+            let rest = users.keys().skip(start.ordinal()).map(|own| own.as_bytes());
+            let shared = |own: &[u8]| own.iter().zip(uid).take_while(|(a, b)| a == b).count();
+            let skip = rest.map(shared).min().unwrap_or_default();
+            prop_assert_eq!(block.seek_past(start, uid, skip).unwrap(), end);
             prop_assert_eq!(end, block.rows_from(end.ordinal()).unwrap().mark());
             let (path, ordinals) = (Path::new("x"), start.ordinal()..end.ordinal());
             let users = |span: Span<'_>| span.rows().unwrap().map(|u| u.unwrap().uid().to_vec()).collect::<Vec<_>>();
