@@ -54,9 +54,9 @@ pub use headcount_block::{
     limits,
 };
 pub use headcount_export::{
-    CheckError, CheckReport, Chunk, Chunks, Digest, DigestAlgorithm, Envelope, Error as ExportError, Export, Field,
-    Fields, FieldsError, Format, Length, Manifest, ManifestError, ManifestFile, Problem, ResumeError, ResumeRecord,
-    Summary, Unchecked, check_file, iso8601,
+    CheckError, CheckReport, Chunk, Chunks, Compression, CompressionError, Digest, DigestAlgorithm, Envelope,
+    Error as ExportError, Export, Field, Fields, FieldsError, Format, Length, Manifest, ManifestError, ManifestFile,
+    Problem, ResumeError, ResumeRecord, Summary, Unchecked, check_file, iso8601,
 };
 pub use response::{Response, export_users};
 

@@ -269,6 +269,7 @@ fn as_stated(manifest: &Manifest, report: &CheckReport, content: &Content) -> Re
         ("users", manifest.users, report.users),
         ("deleted UIDs", manifest.deleted.unwrap_or_default(), Some(report.deleted.unwrap_or_default())),
         ("identities", manifest.identities, Some(report.identities)),
+        ("bytes of content", manifest.content_bytes.unwrap_or(report.content_bytes), Some(report.content_bytes)),
     ];
     for (what, expected, found) in counts {
         if let Some(found) = found.filter(|&found| found != expected) {

@@ -10,6 +10,7 @@ use headcount_block::{Progress, Scan, Select, Source};
 
 use crate::body::Body;
 use crate::chunks::Chunks;
+use crate::compress::{Compression, Stage};
 use crate::digest::{Digest, DigestAlgorithm};
 use crate::envelope::{Envelope, Trailer, default_call_id};
 use crate::error::Error;
@@ -37,6 +38,7 @@ pub struct Export<S> {
     pub(crate) threads: Option<usize>,
     pub(crate) fsync: bool,
     pub(crate) manifest: Option<DigestAlgorithm>,
+    pub(crate) compression: Option<Compression>,
     progress: Option<Arc<Progress>>,
 }
 
@@ -51,6 +53,8 @@ pub struct Summary {
     pub identities: u64,
     /// Bytes written.
     pub bytes: u64,
+    /// Bytes before compression; as `bytes` where there is none.
+    pub content_bytes: u64,
     /// The last seq that the snapshot holds.
     pub seq: u64,
     /// Id of the store that the snapshot is of.
@@ -87,6 +91,7 @@ impl<S: Source + Clone + 'static> Export<S> {
             threads: None,
             fsync: false,
             manifest: None,
+            compression: None,
             progress: None,
         }
     }
@@ -166,6 +171,14 @@ impl<S: Source + Clone + 'static> Export<S> {
         self
     }
 
+    /// Compresses what is written. Several threads do it, and the bytes are the same for any number of them. The length
+    /// is not known beforehand, and progress counts the bytes before compression.
+    #[must_use]
+    pub fn compress(mut self, compression: impl Into<Option<Compression>>) -> Self {
+        self.compression = compression.into();
+        self
+    }
+
     /// Sets the number of threads, the calling one included; by default as many as there are processors, and one for a
     /// small export.
     #[must_use]
@@ -201,12 +214,12 @@ impl<S: Source + Clone + 'static> Export<S> {
     }
 
     /// The exact length of the export in bytes, before anything is rendered; unknown where that would take a pass over
-    /// the users, and with the formula guard.
+    /// the users, with the formula guard, and with compression.
     ///
     /// # Errors
     /// What the source reports.
     pub fn len(&self) -> Result<Length, Error> {
-        if self.since.is_some() {
+        if self.since.is_some() || self.compression.is_some() {
             return self.check().map(|()| Length::Unknown);
         }
         let plan = Plan::new(&self.source, &self.select(), Scan::Never)?;
@@ -288,6 +301,7 @@ impl<S: Source + Clone + 'static> Export<S> {
             deleted: found.deleted,
             identities: counts.identities,
             bytes: body.bytes,
+            content_bytes: body.bytes,
             seq: origin.seq,
             store_id: origin.store_id,
             first_uid: text(found.first),
@@ -297,6 +311,35 @@ impl<S: Source + Clone + 'static> Export<S> {
     }
 
     pub(crate) fn write_plan(&self, plan: &Plan, layout: &Layout, sink: &mut dyn Sink) -> Result<Summary, Error> {
+        let Some(compression) = self.compression else { return self.write_plain(plan, layout, sink) };
+        let mut stage = Stage::new(compression, self.workers(false), sink);
+        match self.write_plain(plan, layout, &mut stage) {
+            Ok(summary) => {
+                stage.finish()?;
+                Ok(Summary { bytes: stage.bytes, ..summary })
+            }
+            Err(error) => {
+                // What was closed with an error is to be read to its end. What will be resumed goes on after its last
+                // whole piece.
+                if !error.is_destination() && stage.has_begun() {
+                    // The first error is the one that counts.
+                    let _: Result<(), Error> = if stage.is_resumable() { stage.drain() } else { stage.finish() };
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Threads that share the work.
+    pub(crate) fn workers(&self, small: bool) -> usize {
+        match self.threads {
+            Some(threads) => threads,
+            None if small => 1,
+            None => available_parallelism().map_or(1, usize::from),
+        }
+    }
+
+    fn write_plain(&self, plan: &Plan, layout: &Layout, sink: &mut dyn Sink) -> Result<Summary, Error> {
         if let Some(since) = self.since {
             return self.write_changes(plan, layout, since, sink);
         }
@@ -325,6 +368,7 @@ impl<S: Source + Clone + 'static> Export<S> {
             deleted: 0,
             identities: counts.identities,
             bytes: body.bytes,
+            content_bytes: body.bytes,
             seq: origin.seq,
             store_id: origin.store_id,
             first_uid,
@@ -337,11 +381,8 @@ impl<S: Source + Clone + 'static> Export<S> {
         let Some(range) = &plan.range else { return Ok(Ends::default()) };
         let job = Job { source: &self.source, layout, range, progress: self.progress.as_deref() };
         let small = plan.users_len(layout).is_some_and(|len| len <= SMALL);
-        let threads = match self.threads {
-            Some(threads) => threads,
-            None if small => 1,
-            None => available_parallelism().map_or(1, usize::from),
-        };
+        // Rendering is a small part of the work where the result is compressed, which has threads of its own.
+        let threads = if self.compression.is_some() { 1 } else { self.workers(small) };
         run(job, threads, body)
     }
 

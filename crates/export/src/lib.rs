@@ -7,12 +7,14 @@
 //! It works on anything that implements [`headcount_block::Source`]; it knows no store and no file format but its own
 //! outputs. The way of a byte: [`Source::visit`](headcount_block::Source::visit) hands a span of a block to
 //! `render.rs`, which has `kernel.rs` copy text and prerendered templates into a buffer; `pipeline.rs` puts the buffers
-//! in order; `body.rs` frames them with the head and the trailer of `envelope.rs`; `sink.rs` or `file.rs` writes them.
+//! in order; `body.rs` frames them with the head and the trailer of `envelope.rs`; `compress.rs` packs them where that is asked
+//! for; `sink.rs` or `file.rs` writes them.
 
 mod body;
 mod buffer;
 mod check;
 mod chunks;
+mod compress;
 mod digest;
 mod envelope;
 mod error;
@@ -37,6 +39,7 @@ mod to_file;
 
 pub use check::{CheckError, CheckReport, Problem, Unchecked, check_file};
 pub use chunks::{Chunk, Chunks};
+pub use compress::{Compression, CompressionError};
 pub use digest::{Digest, DigestAlgorithm, DigestAlgorithmError};
 pub use envelope::{Envelope, iso8601};
 pub use error::Error;

@@ -70,9 +70,12 @@ pub struct Manifest {
     /// UID of its last user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_uid: Option<String>,
-    /// How the files are compressed; `None`: not at all.
+    /// How the files are compressed, `gzip` or `zstd`; `None`: not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<String>,
+    /// Bytes before compression; with `compression` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_bytes: Option<u64>,
     /// Bytes of all files.
     pub bytes: u64,
     /// How the digests of the files are computed.
@@ -233,6 +236,7 @@ mod tests {
             first_uid: Some("f".to_owned()),
             last_uid: None,
             compression: None,
+            content_bytes: None,
             bytes: 10,
             digest_algorithm: DigestAlgorithm::Sha256,
             files: vec![ManifestFile::new("users.csv".to_owned(), 10, "00".to_owned())],

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use headcount_block::Origin;
 use serde::{Deserialize, Serialize};
 
+use crate::compress::Compression;
 use crate::digest::DigestAlgorithm;
 use crate::error::Error;
 use crate::fields::Fields;
@@ -64,6 +65,9 @@ pub struct ResumeRecord {
     /// The digest of the manifest, where one is to be written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<DigestAlgorithm>,
+    /// How the file is compressed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
     /// Whether the file is synced before it takes its name.
     pub fsync: bool,
 }

@@ -1,7 +1,6 @@
 //! An export into a file: begun, resumed, put in place, with its manifest.
 
 use std::path::Path;
-use std::thread::available_parallelism;
 
 use headcount_block::Source;
 
@@ -72,7 +71,7 @@ impl<S: Source + Clone + 'static> Export<S> {
     fn write_partial(&self, partial: Partial, plan: &Plan) -> Result<Summary, Error> {
         let layout = self.effective();
         let len = match plan.length(&layout, &self.trailer(plan)) {
-            Length::Exact(len) if self.since.is_none() => len,
+            Length::Exact(len) if self.since.is_none() && self.compression.is_none() => len,
             _ => 0,
         };
         let beside = self.hashes_beside(plan, &layout);
@@ -91,8 +90,7 @@ impl<S: Source + Clone + 'static> Export<S> {
     /// Whether the digest has a thread of its own: not where there is only one to be used.
     fn hashes_beside(&self, plan: &Plan, layout: &Layout) -> bool {
         let small = self.since.is_none() && plan.users_len(layout).is_some_and(|len| len <= SMALL);
-        let threads = self.threads.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
-        threads > 1 && !small
+        self.workers(small) > 1 && !small
     }
 
     /// What an export broken off is resumed by.
@@ -119,6 +117,7 @@ impl<S: Source + Clone + 'static> Export<S> {
             members: self.envelope.members(),
             next_after: self.envelope.has_next_after(),
             manifest: self.manifest,
+            compression: self.compression,
             fsync: self.fsync,
         }
     }
@@ -136,6 +135,7 @@ impl<S: Source + Clone + 'static> Export<S> {
             .call_id(record.call_id.as_str())
             .time(record.time.as_str())
             .manifest(record.manifest)
+            .compress(record.compression)
             .fsync(fsync)
     }
 
@@ -167,7 +167,8 @@ impl<S: Source + Clone + 'static> Export<S> {
             identities: summary.identities,
             first_uid: uid(&summary.first_uid),
             last_uid: uid(&summary.last_uid),
-            compression: None,
+            compression: self.compression.map(|compression| compression.name().to_owned()),
+            content_bytes: self.compression.map(|_| summary.content_bytes),
             bytes,
             digest_algorithm: digest.algorithm,
             files: vec![ManifestFile::new(name, bytes, digest.hex.clone())],

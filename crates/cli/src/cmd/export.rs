@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 use headcount::{
-    DigestAlgorithm, Export, ExportError, Fields, Format, Manifest, Progress, ResumeRecord, Snapshot, Summary,
+    Compression, CompressionError, DigestAlgorithm, Export, ExportError, Fields, Format, Manifest, Progress,
+    ResumeRecord, Snapshot, Summary,
 };
 
 use crate::failure::{Failure, Outcome};
@@ -29,12 +30,18 @@ What is written of FILE before it is whole is in FILE.partial. When an export br
 the store since. --manifest writes FILE.manifest.json, by which `headcount check` tells FILE whole
 and unchanged.
 
+--compress packs what is written, with all threads, into gzip members or Zstandard frames of 1 MiB
+of users each, which gzip, zstd and `headcount import` read as one. Level 1 unless given, as in
+gzip:6 (1 to 9) or zstd:9 (-7 to 19).
+
 Examples:
   headcount export site.hc > users.json
   headcount export site.hc -o users.csv --fields uid,provider,providerUID,status --include-pending
   headcount export site.hc --format ndjson --limit 1000 --after 6625ID
   headcount export site.hc --since 4711 -o changes.json
   headcount export site.hc -o users.ndjson --manifest
+  headcount export site.hc -o users.csv.gz
+  headcount export site.hc --compress zstd:3 > users.json.zst
   headcount export site.hc --resume users.ndjson
   headcount export site.hc --format ndjson | wc -l";
 
@@ -47,7 +54,7 @@ pub(crate) struct Args {
     /// Write to FILE instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Format [default: by FILE's extension (.json, .csv, .ndjson, .jsonl), or json]
+    /// Format [default: by FILE's extension (.json, .csv, .ndjson, .jsonl, before .gz or .zst), or json]
     #[arg(long, value_enum)]
     format: Option<FormatArg>,
     /// Comma list of uid, provider, providerUID, status [default: uid,provider,providerUID]
@@ -84,7 +91,10 @@ pub(crate) struct Args {
     /// Digest of the manifest [default: blake3]
     #[arg(long, value_enum, value_name = "NAME", requires = "manifest")]
     digest: Option<DigestArg>,
-    /// Threads that render [default: one for each core]
+    /// Compress with gzip or zstd, or none [default: by FILE's extension (.gz, .zst), or none]
+    #[arg(long, value_name = "NAME[:LEVEL]", value_parser = compress)]
+    compress: Option<Compress>,
+    /// Threads that render, or compress [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Wait until FILE is on the disk
@@ -128,6 +138,26 @@ impl From<DigestArg> for DigestAlgorithm {
     }
 }
 
+/// A compression, or none of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Compress(Option<Compression>);
+
+fn compress(text: &str) -> Result<Compress, String> {
+    if text.eq_ignore_ascii_case("none") {
+        return Ok(Compress(None));
+    }
+    text.parse()
+        .map(|compression| Compress(Some(compression)))
+        .map_err(|error: CompressionError| format!("{error}, or none"))
+}
+
+/// What FILE's name asks for: the format, and the compression.
+fn of_name(file: &Path) -> (Option<Format>, Option<Compression>) {
+    let compression = Compression::of_path(file);
+    let plain = if compression.is_some() { file.with_extension("") } else { file.to_path_buf() };
+    (Format::of_path(&plain), compression)
+}
+
 fn call_id(text: &str) -> Result<String, String> {
     if text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Ok(text.to_owned());
@@ -143,26 +173,32 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     let started = Instant::now();
     let file = args.output.as_deref().filter(|path| *path != Path::new("-"));
     let record = args.resume.as_deref().map(|path| begun(args, path)).transpose()?;
-    let format = args.format.map(Format::from).or_else(|| file.and_then(Format::of_path)).unwrap_or_default();
+    let (named, packed) = file.map(of_name).unwrap_or_default();
+    let format = args.format.map(Format::from).or(named).unwrap_or_default();
+    let compression = args.compress.map_or(packed, |Compress(given)| given);
     if record.is_none() && args.csv_formula_guard && format != Format::Csv {
         return Err(Failure::usage("--csv-formula-guard is for --format csv alone"));
     }
     if args.manifest && record.is_none() && file.is_none() {
         return Err(Failure::usage("--manifest is of a file: give -o FILE too"));
     }
+    if compression.is_some() && file.is_none() && record.is_none() && io::stdout().is_terminal() {
+        return Err(Failure::usage("compressed users are not for a terminal: give -o FILE, or send them into a pipe"));
+    }
     let file = args.resume.as_deref().or(file);
     let progress = Arc::new(Progress::default());
     let store = store::open(&args.store)?;
     cancel_on_signals(&progress)?;
-    let export = export(args, &store.snapshot(), format, &progress);
+    let export = export(args, &store.snapshot(), format, &progress).compress(compression);
     progress.set_phase("exporting");
     let summary = watch(ui, &progress, || match (file, &record) {
         (Some(path), Some(_)) => export.resume_file(path).map_err(|error| stays(error.into(), args, path)),
         (Some(path), None) => export.write_file(path).map_err(|error| stays(error.into(), args, path)),
         (None, _) => write_stdout(&export, format),
     })?;
-    let changes = record.map_or(args.since.is_some(), |record| record.since.is_some());
-    let report = Report::new(&summary, changes, started);
+    let changes = record.as_ref().map_or(args.since.is_some(), |record| record.since.is_some());
+    let packed = record.map_or(compression.is_some(), |record| record.compression.is_some());
+    let report = Report::new(&summary, changes, packed, started);
     report.show(args.json, file.is_some(), ui)?;
     if let (Some(digest), Some(path), false) = (&summary.digest, file, args.json) {
         let manifest = Manifest::path_of(path)?;
@@ -224,6 +260,9 @@ fn contradictions(args: &Args, file: &Path, record: &ResumeRecord) -> Vec<String
     given("csv-formula-guard", yes(args.csv_formula_guard), yes(record.formula_guard));
     given("call-id", args.call_id.clone(), Some(record.call_id.clone()));
     given("time", args.time.clone(), Some(record.time.clone()));
+    let none = || "none".to_owned();
+    let packed = |compression: Option<Compression>| compression.map_or_else(none, |c| c.to_string());
+    given("compress", args.compress.map(|Compress(given)| packed(given)), Some(packed(record.compression)));
     given("manifest", yes(args.manifest), yes(record.manifest.is_some()));
     let digest = args.digest.map(|d| DigestAlgorithm::from(d).to_string());
     given("digest", digest, record.manifest.map(|d| d.to_string()));
@@ -274,6 +313,8 @@ struct Report<'s> {
     deleted: Option<u64>,
     identities: u64,
     bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_bytes: Option<u64>,
     seconds: f64,
     users_per_second: u64,
     seq: u64,
@@ -286,13 +327,14 @@ struct Report<'s> {
 }
 
 impl<'s> Report<'s> {
-    fn new(summary: &'s Summary, changes: bool, started: Instant) -> Self {
+    fn new(summary: &'s Summary, changes: bool, packed: bool, started: Instant) -> Self {
         let rate = Rate::of(summary.users, started);
         Self {
             users: summary.users,
             deleted: changes.then_some(summary.deleted),
             identities: summary.identities,
             bytes: summary.bytes,
+            content_bytes: packed.then_some(summary.content_bytes),
             seconds: rate.seconds,
             users_per_second: rate.users_per_second,
             seq: summary.seq,
@@ -310,8 +352,9 @@ impl<'s> Report<'s> {
             _ => {}
         }
         let deleted = self.deleted.map_or_else(String::new, |n| format!(", {} deleted", human_count(n)));
+        let content = self.content_bytes.map_or_else(String::new, |n| format!(" (from {})", human_bytes(n)));
         ui.note(&format!(
-            "exported {} users{deleted}, {} identities, {} in {:.2} s: {} users/s",
+            "exported {} users{deleted}, {} identities, {}{content} in {:.2} s: {} users/s",
             human_count(self.users),
             human_count(self.identities),
             human_bytes(self.bytes),
