@@ -99,6 +99,8 @@ pub(crate) enum Command {
     Backup(cmd::backup::Args),
     /// Write synthetic users, the same for the same seed
     Generate(cmd::generate::Args),
+    /// Measure what this machine and disk do: load, export against cp, lookups, commits
+    Bench(cmd::bench::Args),
     /// Print the completion script of a shell
     Completions(cmd::completions::Args),
     /// Print the manual page, or write the pages of all subcommands into a directory

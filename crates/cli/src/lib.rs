@@ -11,6 +11,7 @@ mod errors;
 mod failure;
 mod input;
 mod interrupt;
+mod measure;
 mod output;
 mod progress;
 mod size;
@@ -60,6 +61,7 @@ fn run(command: &Command, ui: &Ui) -> Result<Outcome, Failure> {
         Command::Find(args) => cmd::find::run(args, ui),
         Command::Stats(args) => cmd::stats::run(args),
         Command::Verify(args) => cmd::verify::run(args, ui),
+        Command::Bench(args) => cmd::bench::run(args, ui),
         Command::Generate(args) => cmd::generate::run(args, ui),
         Command::Completions(args) => cmd::completions::run(args),
         Command::Man(args) => cmd::man::run(args, ui),
