@@ -12,6 +12,8 @@ mod stores;
 pub use stores::{import, load, mutate, use_store};
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use arbitrary::{Arbitrary, Unstructured};
 use headcount_block::{
@@ -20,6 +22,16 @@ use headcount_block::{
 
 /// Id of every block that is built here.
 pub const ID: BlockId = BlockId { file: 0x4865_6164_636f_756e_74, number: 3 };
+
+/// A path of that name in a directory of this process.
+///
+/// # Panics
+/// When there is no room for temporary files.
+#[must_use]
+pub fn scratch(name: &str) -> PathBuf {
+    static DIR: OnceLock<tempfile::TempDir> = OnceLock::new();
+    DIR.get_or_init(|| tempfile::tempdir().expect("a directory can be made")).path().join(name)
+}
 
 /// Steps of a history at most: each takes a millisecond or so.
 const STEPS: usize = 200;
