@@ -22,7 +22,7 @@ use crate::pipeline::{Ends, Job, run};
 use crate::plan::Plan;
 use crate::probe::end_uid;
 use crate::since;
-use crate::sink::{Sink, WriteSink, enlarge_pipe};
+use crate::sink::{PIPE_PIECE, Sink, WriteSink, enlarge_pipe};
 
 /// An export of one snapshot: JSON of all registered users, unless set otherwise.
 ///
@@ -245,8 +245,9 @@ impl<S: Source + Clone + 'static> Export<S> {
         let name = "standard output";
         let own = io::stdout().lock().as_fd().try_clone_to_owned();
         let own = own.map_err(|source| Error::Write { destination: name.to_owned(), source })?;
-        enlarge_pipe(&own);
-        self.write_named(&mut File::from(own), name)
+        let is_pipe = enlarge_pipe(&own);
+        let piece = if is_pipe && self.workers(false) > 1 { PIPE_PIECE } else { usize::MAX };
+        self.write_pieces(&mut File::from(own), name, piece)
     }
 
     /// The export as an iterator of buffers, rendered by threads of its own a few buffers ahead. Dropping it ends them.
@@ -260,7 +261,11 @@ impl<S: Source + Clone + 'static> Export<S> {
     }
 
     pub(crate) fn write_named(&self, to: &mut (impl Write + Send), name: &str) -> Result<Summary, Error> {
-        let mut sink = WriteSink::new(to, name);
+        self.write_pieces(to, name, usize::MAX)
+    }
+
+    fn write_pieces(&self, to: &mut (impl Write + Send), name: &str, piece: usize) -> Result<Summary, Error> {
+        let mut sink = WriteSink::new(to, name).in_pieces(piece);
         let written = self.write_sink(&mut sink);
         // The end of a JSON export that failed is to be seen too.
         let flushed = sink.finish();

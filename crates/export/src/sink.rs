@@ -25,12 +25,19 @@ pub(crate) trait Sink: Send {
 pub(crate) struct WriteSink<'a, W: Write + Send> {
     to: &'a mut W,
     name: &'a str,
+    /// Bytes of a write at most.
+    piece: usize,
 }
 
 impl<'a, W: Write + Send> WriteSink<'a, W> {
     /// A sink that writes to `to`, which errors call `name`.
     pub(crate) const fn new(to: &'a mut W, name: &'a str) -> Self {
-        Self { to, name }
+        Self { to, name, piece: usize::MAX }
+    }
+
+    /// Writes at most so many bytes at a time.
+    pub(crate) const fn in_pieces(self, piece: usize) -> Self {
+        Self { piece, ..self }
     }
 
     /// Flushes the writer.
@@ -41,7 +48,7 @@ impl<'a, W: Write + Send> WriteSink<'a, W> {
 
 impl<W: Write + Send> Sink for WriteSink<'_, W> {
     fn put(&mut self, buffer: &mut Buffer) -> Result<(), Error> {
-        let written = self.to.write_all(buffer.as_slice());
+        let written = buffer.as_slice().chunks(self.piece).try_for_each(|piece| self.to.write_all(piece));
         written.map_err(|source| Error::Write { destination: self.name.to_owned(), source })
     }
 }
@@ -193,15 +200,22 @@ fn write_all_vectored(mut file: &File, mut slices: &mut [IoSlice<'_>]) -> io::Re
 /// The size that pipes are enlarged to, in bytes: the most that an ordinary user may ask for.
 const PIPE_SIZE: usize = 1 << 20;
 
-/// Enlarges the pipe `fd`; whatever is no pipe, and a pipe that may not grow, stays as it is.
-pub(crate) fn enlarge_pipe(fd: impl AsFd) {
+/// Writes into pipes by several threads in turns, at most: the reader begins while the rest is written. Twice as many bytes, or
+/// half as many, were 7 % slower (docs/PERFORMANCE.md).
+pub(crate) const PIPE_PIECE: usize = 128 << 10;
+
+/// Enlarges the pipe `fd`; whatever is no pipe, and a pipe that may not grow, stays as it is. Whether it was enlarged.
+pub(crate) fn enlarge_pipe(fd: impl AsFd) -> bool {
     #[cfg(target_os = "linux")]
     {
         // It is an offer to write faster: failing changes nothing that the caller asked for.
-        let _: Result<usize, rustix::io::Errno> = rustix::pipe::fcntl_setpipe_size(fd, PIPE_SIZE);
+        rustix::pipe::fcntl_setpipe_size(fd, PIPE_SIZE).is_ok()
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = (fd, PIPE_SIZE);
+    {
+        let _ = (fd, PIPE_SIZE);
+        false
+    }
 }
 
 #[cfg(test)]
