@@ -161,6 +161,17 @@ fn threads(lanes: &[Lane], rounds: usize, next: &mut u64) -> Outcome {
     Ok(())
 }
 
+/// Median microseconds of a durable commit of one user, of every engine.
+pub(crate) fn one_user(dir: &Path, users: u64, rounds: usize) -> Outcome<Vec<(&'static str, f64)>> {
+    std::fs::create_dir(dir)?;
+    let lanes = prepare(dir, users)?;
+    let mut next = users;
+    let times = measure(&lanes, rounds, SINGLES, 1, &mut next)?;
+    let medians = lanes.iter().zip(&times).map(|(lane, times)| (lane.kind.name, median(&times.commits))).collect();
+    lanes.into_iter().try_for_each(|lane| lane.engine.close())?;
+    Ok(medians)
+}
+
 /// The three tables, then the check that nothing was lost.
 pub(crate) fn run(dir: &Path) -> Outcome {
     let settings = Settings::or(100_000, 100);

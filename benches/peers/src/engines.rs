@@ -1,19 +1,24 @@
 //! The engines, all behind one trait and on the same work.
 
+mod fjall;
 mod floor;
 mod lmdb;
 mod ours;
+mod postgres;
 mod redb;
 mod row;
+mod sled;
 mod sqlite;
 #[cfg(test)]
 mod tests;
+mod vector;
 
 use std::path::Path;
 
 use headcount_block::User;
 
 use crate::Outcome;
+use crate::peers::{FEW, Peer, Runner, Text};
 
 /// Name of the row that the others are compared to: what the disk asks for one durable append.
 pub(crate) const FLOOR: &str = "4 KiB append + fdatasync";
@@ -58,6 +63,35 @@ pub(crate) const KINDS: [Kind; 6] = [
     Kind { name: "SQLite, WAL, synchronous=FULL", keeps: true, open: sqlite::open },
     Kind { name: "LMDB", keeps: true, open: lmdb::open },
     Kind { name: "redb, Durability::Immediate", keeps: true, open: redb::open },
+];
+
+/// DuckDB has no Rust package that builds in a minute or two, so its own Python package runs it.
+const DUCKDB: Peer = Peer {
+    id: "duckdb",
+    name: "DuckDB, from Python",
+    store: "duckdb",
+    runner: Runner::Python("src/engines/duckdb_peer.py"),
+    lookups: FEW,
+    exports: &[Text::Ndjson, Text::Csv],
+    needs: Some("HEADCOUNT_PEERS_DUCKDB"),
+    commits: None,
+    is_store: true,
+};
+
+/// All that load, export and look up, ours first: its exports are what the others' are compared with.
+pub(crate) const PEERS: [Peer; 12] = [
+    ours::PEER,
+    ours::ONE_THREAD,
+    lmdb::PEER,
+    lmdb::BY_SERDE,
+    lmdb::FINISHED,
+    redb::PEER,
+    sqlite::PEER,
+    fjall::PEER,
+    sled::PEER,
+    DUCKDB,
+    postgres::PEER,
+    vector::PEER,
 ];
 
 /// The first difference that a check found.

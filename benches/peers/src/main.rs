@@ -1,4 +1,4 @@
-//! Writes, measured as ratios in one run: `benches/writes.sh` runs this, `benches/README.md` says what each part is.
+//! Other engines beside ours in one run: `benches/writes.sh` and `benches/peers.sh` run this, `benches/README.md` says what.
 
 mod commits;
 mod compaction;
@@ -8,6 +8,7 @@ mod figures;
 mod fill;
 mod machine;
 mod memory;
+mod peers;
 mod reopen;
 mod settings;
 mod stores;
@@ -33,19 +34,20 @@ fn base() -> Outcome<PathBuf> {
 type Measure = fn(&Path) -> Outcome;
 
 /// What there is to measure, each in a directory of its own.
-const PARTS: [(&str, Measure); 5] = [
+const PARTS: [(&str, Measure); 6] = [
     ("commits", commits::run),
     ("memory", memory::run),
     ("open", reopen::run),
     ("export", export::run),
     ("compaction", compaction::run),
+    ("peers", peers::run),
 ];
 
 fn run(part: &str) -> Outcome {
     let Some((_, measure)) = PARTS.iter().find(|(name, _)| *name == part) else {
         return Err(format!("name a part: {}", PARTS.map(|(name, _)| name).join(", ")).into());
     };
-    let dir = tempfile::Builder::new().prefix("headcount-writes").tempdir_in(base()?)?;
+    let dir = tempfile::Builder::new().prefix("headcount-peers").tempdir_in(base()?)?;
     println!("## {part}\n\n{}\n", machine::describe(dir.path())?);
     measure(dir.path())?;
     Ok(dir.close()?)
@@ -54,8 +56,12 @@ fn run(part: &str) -> Outcome {
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let part = arguments.next().unwrap_or_default();
-    // The filling process is started by this program itself, into a directory of the part that needs it.
-    let outcome = if part == "fill" { fill::run(arguments) } else { run(&part) };
+    // Some processes are started by this program itself, into a directory of the part that needs them.
+    let outcome = match part.as_str() {
+        "fill" => fill::run(arguments),
+        "peer" => peers::child(arguments),
+        _ => run(&part),
+    };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
