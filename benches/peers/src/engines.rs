@@ -18,7 +18,7 @@ use std::path::Path;
 use headcount_block::User;
 
 use crate::Outcome;
-use crate::peers::{FEW, Peer, Runner, Text};
+use crate::peers::{Peer, Runner, SCANS, Text};
 
 /// Name of the row that the others are compared to: what the disk asks for one durable append.
 pub(crate) const FLOOR: &str = "4 KiB append + fdatasync";
@@ -71,7 +71,7 @@ const DUCKDB: Peer = Peer {
     name: "DuckDB, from Python",
     store: "duckdb",
     runner: Runner::Python("src/engines/duckdb_peer.py"),
-    lookups: FEW,
+    lookups: SCANS,
     exports: &[Text::Ndjson, Text::Csv],
     needs: Some("HEADCOUNT_PEERS_DUCKDB"),
     commits: None,

@@ -27,9 +27,10 @@ EXPORTS = {
     "ndjson": """COPY (SELECT uid AS "UID", identities FROM users WHERE NOT pending ORDER BY uid)
         TO '{path}' (FORMAT json)""",
     "csv": """COPY (SELECT uid, link.provider AS provider, link."providerUID" AS "providerUID"
-        FROM (SELECT uid, unnest(identities) AS link FROM users WHERE NOT pending AND len(identities) > 0
-              UNION ALL SELECT uid, NULL FROM users WHERE NOT pending AND len(identities) = 0)
-        ORDER BY uid) TO '{path}' (FORMAT csv, HEADER, NEW_LINE '\\r\\n')""",
+        FROM (SELECT uid, unnest(identities) AS link, generate_subscripts(identities, 1) AS place
+              FROM users WHERE NOT pending AND len(identities) > 0
+              UNION ALL SELECT uid, NULL, 0 FROM users WHERE NOT pending AND len(identities) = 0)
+        ORDER BY uid, place) TO '{path}' (FORMAT csv, HEADER, NEW_LINE '\\r\\n')""",
 }
 
 
