@@ -11,6 +11,9 @@ use crate::sums::Totals;
 use crate::text::is_plain;
 use crate::view::{UserRef, utf8};
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 impl<'a> Block<'a> {
     /// From a mark forward to the first row whose UID is not less than `uid`. What it costs grows with the logarithm of
     /// the way, not with the size of the block.
@@ -131,9 +134,9 @@ impl<'a> Block<'a> {
         let start = self.restart(group)?;
         // The text's cache miss need not wait for the control entries': where the row's text is most likely, and the
         // line after that, are read ahead of the walk that tells where it is.
-        let guess = start.text + row * self.header.text_len / self.header.users.max(1);
+        let guess = self.guess(start, row);
         let byte = |at: usize| self.text.get(at).copied().unwrap_or_default();
-        std::hint::black_box(byte(guess) ^ byte(guess + 64));
+        std::hint::black_box(byte(guess) ^ byte(guess + LINE));
         let pos = self.walk(start, row).ok_or(missing)?;
         self.compact_at(pos.ctl, pos.text)
     }
@@ -156,13 +159,22 @@ impl<'a> Block<'a> {
         None
     }
 
-    /// Reads a byte of the control entries that a lookup in `group` begins with, so that they are on their way into the
-    /// cache.
+    /// The cache lines that a lookup of row `row` of `group` will read: its control entries, and where its text is most
+    /// likely. For a caller that asks for them ahead.
     #[must_use]
-    pub fn touch_group(&self, group: usize) -> u8 {
-        let start = self.restart(group).unwrap_or_default();
-        let ctl = |at: usize| self.ctl.get(at).copied().unwrap_or_default();
-        ctl(start.ctl * ENTRY_LEN) ^ ctl(start.ctl * ENTRY_LEN + 64)
+    #[inline]
+    pub fn lines_of(&self, group: usize, row: usize) -> [Option<&'a u8>; 4] {
+        let Ok(start) = self.restart(group) else { return [None; 4] };
+        let ctl = start.ctl * ENTRY_LEN;
+        let text = self.guess(start, row);
+        [self.ctl.get(ctl), self.ctl.get(ctl + LINE), self.text.get(text), self.text.get(text + LINE)]
+    }
+
+    /// Where the text of row `row` after `start` is, if users were all of one length.
+    #[inline]
+    const fn guess(&self, start: Pos, row: usize) -> usize {
+        let users = if self.header.users == 0 { 1 } else { self.header.users };
+        start.text + row * self.header.text_len / users
     }
 
     /// The user in row `row` of `group`, where finding it takes no more than control entries; `None` where it takes more.

@@ -54,7 +54,7 @@ impl<W: Write + Send> Sink for WriteSink<'_, W> {
 }
 
 /// Writes to regular files begin and end at multiples of this, but for the first after a cut and the last.
-const ALIGN: usize = 256 << 10;
+const ALIGN: usize = 64 << 10;
 
 /// A file in work, written in aligned pieces: what is over is carried to the next write.
 ///

@@ -90,6 +90,9 @@ fn resume(place: &Place, record: &[u8], partial: &[u8], export: &Export<Memory>,
     assert_eq!(names(place.0.path()).len(), 1 + usize::from(summary.digest.is_some()), "only the export is left");
 }
 
+/// What writes to files are aligned to.
+const ALIGN: usize = 64 << 10;
+
 #[test]
 fn cut_anywhere_the_bytes_are_those_of_an_unbroken_run() {
     let source = Memory::with(&users(), 40, 7, None);
@@ -117,7 +120,7 @@ fn whatever_lies_there_the_bytes_are_those_of_an_unbroken_run() {
         let place = Place::new(|source| export(source, format));
         let record = fs::read(place.record()).unwrap();
         let whole = unbroken(&export(&source, format));
-        assert!(whole.len() > 4 * (256 << 10), "several pieces");
+        assert!(whole.len() > 4 * (ALIGN), "several pieces");
         let mut rng = Rng(77);
         for _ in 0..60 {
             // Of any length up to twice that of the export, with some bytes that differ.
@@ -131,7 +134,7 @@ fn whatever_lies_there_the_bytes_are_those_of_an_unbroken_run() {
             }
             resume(&place, &record, &partial, &Export::new(&source).threads(1 + rng.below(3)), &whole);
         }
-        for edge in [1, (256 << 10) - 1, 256 << 10, (256 << 10) + 1, 512 << 10, whole.len() - 1] {
+        for edge in [1, (ALIGN) - 1, ALIGN, (ALIGN) + 1, 2 * ALIGN, whole.len() - 1] {
             resume(&place, &record, &whole[..edge], &Export::new(&source), &whole);
             resume(&place, &record, &[&whole[..edge], &[0; 1000][..]].concat(), &Export::new(&source), &whole);
         }
@@ -147,7 +150,7 @@ fn an_export_that_breaks_off_again_keeps_what_it_had() {
         let whole = unbroken(&export(&good, format));
         let place = Place::new(|source| export(source, format));
         let left = fs::read(place.partial()).unwrap();
-        assert!(left.len() >= 256 << 10 && left.len().is_multiple_of(256 << 10), "{}", left.len());
+        assert!(left.len() >= ALIGN && left.len().is_multiple_of(ALIGN), "{}", left.len());
         assert!(whole.starts_with(&left), "{format}: nothing but users, no end of a failed export");
         // Broken off at the same place, and while it still compares: nothing is lost, nothing is closed.
         for threads in [1, 2] {

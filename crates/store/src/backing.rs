@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::mmap::Mapping;
@@ -39,10 +40,29 @@ impl Deref for Bytes<'_> {
     }
 }
 
+/// Bytes of a file that are kept: of the mapping, which lives as long, or read.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    Mapped(Arc<Mapping>, Range<usize>),
+    Read(Vec<u8>),
+}
+
+impl Deref for Kept {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map, range) => map.get(range.clone()).unwrap_or_default(),
+            Self::Read(bytes) => bytes,
+        }
+    }
+}
+
 /// An open file of known length.
 #[derive(Debug)]
 pub(crate) enum Backing {
-    Mapped(Mapping),
+    Mapped(Arc<Mapping>),
     Pread(File, u64),
 }
 
@@ -57,7 +77,7 @@ impl Backing {
             Backend::Pread => false,
         };
         if mapped && len > 0 {
-            return Mapping::of(&file).map(Self::Mapped).map_err(|e| Error::io("map", path, e));
+            return Mapping::of(&file).map(|map| Self::Mapped(Arc::new(map))).map_err(|e| Error::io("map", path, e));
         }
         Ok(Self::Pread(file, len))
     }
@@ -71,10 +91,21 @@ impl Backing {
         }
     }
 
+    /// As [`read`](Self::read), for as long as the caller wants them.
+    pub(crate) fn keep(&self, offset: u64, len: usize) -> io::Result<Kept> {
+        match (self, self.read(offset, len)?) {
+            (Self::Mapped(map), Bytes::Borrowed(bytes)) => {
+                let from = usize::try_from(offset).map_err(|_| past_end())?;
+                Ok(Kept::Mapped(Arc::clone(map), from..from + bytes.len()))
+            }
+            (_, Bytes::Borrowed(bytes)) => Ok(Kept::Read(bytes.to_vec())),
+            (_, Bytes::Owned(bytes)) => Ok(Kept::Read(bytes)),
+        }
+    }
+
     /// `len` bytes from `offset`; an `UnexpectedEof` error when the file is shorter.
     #[inline]
     pub(crate) fn read(&self, offset: u64, len: usize) -> io::Result<Bytes<'_>> {
-        let past_end = || io::Error::new(io::ErrorKind::UnexpectedEof, "the file is shorter than it should be");
         let end = offset.checked_add(len as u64).filter(|end| *end <= self.len()).ok_or_else(past_end)?;
         match self {
             Self::Mapped(map) => {
@@ -88,6 +119,10 @@ impl Backing {
             }
         }
     }
+}
+
+fn past_end() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the file is shorter than it should be")
 }
 
 /// Whether a file lies on a file system where a mapping cannot lose its bytes to another machine.

@@ -4,9 +4,11 @@
 //! blocks u32 | last UID length u32 | { offset u64, length u32, users u32, end of first UID u32, zero u32 } x blocks
 //! | sums of all blocks before block 64 x i: 20 x u64, for i = 0, 1, … | first UIDs | last UID
 //! ```
-//! It is read whole when a segment is opened: about 50 bytes for each 64 KiB of blocks.
+//! It is checked whole when a segment is opened: about 50 bytes for each 64 KiB of blocks.
 
 use headcount_block::{Built, ClassSums, Fault, Totals};
+
+use crate::backing::Kept;
 
 /// Blocks between two checkpoints of the prefix sums.
 pub(crate) const CHECKPOINT: usize = 64;
@@ -25,7 +27,7 @@ pub(crate) struct BlockEntry {
 /// The decoded block index.
 #[derive(Debug)]
 pub(crate) struct BlockIndex {
-    bytes: Vec<u8>,
+    bytes: Kept,
     blocks: usize,
     sums_at: usize,
     keys_at: usize,
@@ -34,7 +36,7 @@ pub(crate) struct BlockIndex {
 
 impl BlockIndex {
     /// Takes over a section whose checksum has been verified.
-    pub(crate) fn decode(bytes: Vec<u8>) -> Result<Self, Fault> {
+    pub(crate) fn decode(bytes: Kept) -> Result<Self, Fault> {
         let blocks = word(&bytes, 0) as usize;
         let last_len = word(&bytes, 4) as usize;
         let sums_at = HEAD + blocks * ENTRY;

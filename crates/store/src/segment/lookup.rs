@@ -8,6 +8,7 @@ use super::hash_index::{Kind, PAGE, RowPlace, hash_identity, hash_uid, line_offs
 use super::read::Segment;
 use crate::backing::Bytes;
 use crate::error::{Error, Result};
+use crate::mmap::fetch;
 
 /// Lookups of a batch whose cache misses overlap.
 pub(crate) const BATCH: usize = 16;
@@ -144,7 +145,7 @@ impl Segment {
     /// Looks up to [`BATCH`] users up by UID in a mapped segment; calls `each` in order.
     ///
     /// A lookup is a chain of cache misses: index line, block header and restart point, control entries, text. Each
-    /// stage here touches, for the whole batch, what the next one needs, without waiting for any of it.
+    /// stage here asks, for the whole batch, for what the next one reads, without waiting for any of it.
     pub(crate) fn find_batch<S: AsRef<str>>(
         &self,
         uids: &[S],
@@ -153,21 +154,22 @@ impl Segment {
         let (key, _) = self.hash_params(Kind::Uid);
         let mut hashes = [0; BATCH];
         let mut places = [None; BATCH];
-        let mut touched = 0;
         for (hash, uid) in hashes.iter_mut().zip(uids) {
             *hash = hash_uid(key, uid.as_ref().as_bytes());
-            touched ^= self.touch_line(*hash);
+            self.fetch_line(*hash);
         }
         for ((hash, place), _) in hashes.iter().zip(&mut places).zip(uids) {
             self.candidates(Kind::Uid, *hash, |candidate| {
                 *place = Some(candidate);
                 true
             })?;
-            touched ^= place.map_or(0, |place| self.touch_header(place));
+            place.iter().for_each(|place| self.fetch_header(*place));
         }
         for place in places.iter().flatten() {
             let (bytes, offset) = self.block(place.block, false)?;
-            touched ^= self.parse(&bytes, offset)?.touch_group(usize::from(place.group));
+            let Bytes::Borrowed(bytes) = bytes else { continue };
+            let lines = self.parse(bytes, offset)?.lines_of(usize::from(place.group), usize::from(place.row));
+            lines.into_iter().flatten().for_each(fetch);
         }
         let mut users = [None; BATCH];
         for (user, place) in users.iter_mut().zip(places) {
@@ -176,9 +178,8 @@ impl Segment {
             *user = Block::parse_again(bytes, self.dictionary())
                 .ok()
                 .and_then(|b| b.compact_user(usize::from(place.group), usize::from(place.row)));
-            touched ^= user.and_then(|u: UserRef<'_>| u.uid().first().copied()).unwrap_or_default();
+            user.and_then(|user: UserRef<'_>| user.uid().first()).into_iter().for_each(fetch);
         }
-        std::hint::black_box(touched);
         for (i, ((hash, uid), user)) in hashes.iter().zip(uids).zip(users).enumerate() {
             let uid = uid.as_ref().as_bytes();
             // Another key with the same tag, a row that is an exception, and an absent key take the whole way.
@@ -196,18 +197,22 @@ impl Segment {
         self.mapped(entry.offset, entry.len as usize)
     }
 
-    /// A byte of the index line that a lookup of `hash` begins with.
-    fn touch_line(&self, hash: u64) -> u8 {
+    /// Asks for the index line that a lookup of `hash` begins with.
+    fn fetch_line(&self, hash: u64) {
         let (_, pages) = self.hash_params(Kind::Uid);
         let (number, line, _) = locate(hash, pages);
-        let offset = self.footer().uids.section.offset + number * PAGE as u64 + line_offset(line) as u64;
-        self.mapped(offset, 1).and_then(|b| b.first()).copied().unwrap_or_default()
+        self.fetch_at(self.footer().uids.section.offset + number * PAGE as u64 + line_offset(line) as u64);
     }
 
-    /// A byte of the header of the block at `place`, and one of the restart point there.
-    fn touch_header(&self, place: RowPlace) -> u8 {
-        let Some(entry) = self.index().entry(place.block as usize) else { return 0 };
-        let byte = |at: u64| self.mapped(entry.offset + at, 1).and_then(|b| b.first()).copied().unwrap_or_default();
-        byte(28) ^ byte(HEADER_LEN as u64 + 8 * u64::from(place.group))
+    /// Asks for the header of the block at `place`, and for the restart point there.
+    fn fetch_header(&self, place: RowPlace) {
+        let Some(entry) = self.index().entry(place.block as usize) else { return };
+        self.fetch_at(entry.offset);
+        self.fetch_at(entry.offset + 64);
+        self.fetch_at(entry.offset + HEADER_LEN as u64 + 8 * u64::from(place.group));
+    }
+
+    fn fetch_at(&self, offset: u64) {
+        self.mapped(offset, 1).and_then(|bytes| bytes.first()).into_iter().for_each(fetch);
     }
 }

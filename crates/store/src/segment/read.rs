@@ -10,7 +10,7 @@ use super::block_index::{BlockEntry, BlockIndex};
 use super::footer::{FILE_HEADER_LEN, FOOTER_LEN, Footer, HashSection, Section};
 use super::hash_index::{Kind, PAGE, RowPlace, verify_page};
 use super::tombstones::Tombstones;
-use crate::backing::{Backend, Backing, Bytes};
+use crate::backing::{Backend, Backing, Bytes, Kept};
 use crate::error::{Error, Result};
 
 /// An immutable segment, open for reading.
@@ -50,8 +50,8 @@ impl Segment {
         }
         let section = |section: Section, what| read_section(path, &data, section, what);
         let at = footer.block_index.offset;
-        let index = BlockIndex::decode(owned(section(footer.block_index, "block index checksum")?))
-            .map_err(|f| Error::fault(f, path, at))?;
+        let index = keep_section(path, &data, footer.block_index, "block index checksum")?;
+        let index = BlockIndex::decode(index).map_err(|f| Error::fault(f, path, at))?;
         if index.len() != footer.blocks as usize {
             let fault = Fault::new("number of blocks", 0, u64::from(footer.blocks), index.len() as u64);
             return Err(Error::fault(fault, path, at));
@@ -314,14 +314,26 @@ fn read_footer(path: &Path, data: &Backing) -> Result<Footer> {
     Ok(footer)
 }
 
+fn keep_section(path: &Path, data: &Backing, section: Section, what: &'static str) -> Result<Kept> {
+    let len = usize::try_from(section.len).unwrap_or(usize::MAX);
+    let bytes = data.keep(section.offset, len).map_err(|e| Error::io("read", path, e))?;
+    verify_section(path, section, &bytes, what)?;
+    Ok(bytes)
+}
+
 fn read_section<'d>(path: &Path, data: &'d Backing, section: Section, what: &'static str) -> Result<Bytes<'d>> {
     let len = usize::try_from(section.len).unwrap_or(usize::MAX);
     let bytes = data.read(section.offset, len).map_err(|e| Error::io("read", path, e))?;
-    let found = checksum(&bytes);
-    if found != section.checksum {
-        return Err(Error::fault(Fault::new(what, 0, section.checksum, found), path, section.offset));
-    }
+    verify_section(path, section, &bytes, what)?;
     Ok(bytes)
+}
+
+fn verify_section(path: &Path, section: Section, bytes: &[u8], what: &'static str) -> Result<()> {
+    let found = checksum(bytes);
+    if found == section.checksum {
+        return Ok(());
+    }
+    Err(Error::fault(Fault::new(what, 0, section.checksum, found), path, section.offset))
 }
 
 fn owned(bytes: Bytes<'_>) -> Vec<u8> {
