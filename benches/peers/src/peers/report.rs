@@ -68,7 +68,7 @@ const GET: What = ("get", "lookups", "get");
 const FIND: What = ("find", "lookups", "find");
 
 /// The peer's quickest, by name.
-fn best<'a>(lanes: &'a [Lane], (_, phase, name): What, among: impl Fn(&Peer) -> bool) -> Option<(f64, &'a str)> {
+fn best(lanes: &[Lane], (_, phase, name): What, among: impl Fn(&Peer) -> bool) -> Option<(f64, &str)> {
     let others = lanes.iter().filter(|lane| lane.peer.store != "ours" && lane.peer.is_store && among(&lane.peer));
     let times = others.filter_map(|lane| Some((lane.median(phase, name)?, lane.peer.name)));
     times.min_by(|a, b| a.0.total_cmp(&b.0))
