@@ -224,7 +224,8 @@ fn with_secret(site: Arc<Site>, user_key: Option<&str>, text: &str) -> Result<Ca
     let decoy = [Secret::decoy()];
     let (secrets, known) = secrets_of(&site, user_key, &decoy);
     // All of them are compared, whichever fits.
-    let fitting = secrets.iter().filter(|secret| secret.is(text)).last().map(Secret::fingerprint);
+    let fitting =
+        secrets.iter().fold(None, |found, secret| if secret.is(text) { Some(secret.fingerprint()) } else { found });
     match fitting {
         _ if !known => Err(unknown_user_key()),
         Some(fingerprint) => Ok(Caller { site, user_key: user_key.map(str::to_owned), fingerprint }),
