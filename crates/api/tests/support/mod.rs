@@ -8,23 +8,23 @@ use headcount::method::{Api, Permission, Request, Response, Secret, Settings, Si
 use headcount::{Store, User};
 use serde_json::Value;
 
-pub const KEY: &str = "3_TestApiKey-abc_DEF";
-pub const SECRET: &str = "c2VjcmV0LWtleS1mb3ItdGVzdGluZy1vbmx5ISE=";
-pub const READER: &str = "cmVhZGVyLXNlY3JldA==";
-pub const WRITER: &str = "d3JpdGVyLXNlY3JldA==";
-pub const OTHER: &str = "b3RoZXItc2VjcmV0";
-pub const NOW: u64 = 1_416_000_000;
+pub(crate) const KEY: &str = "3_TestApiKey-abc_DEF";
+pub(crate) const SECRET: &str = "c2VjcmV0LWtleS1mb3ItdGVzdGluZy1vbmx5ISE=";
+pub(crate) const READER: &str = "cmVhZGVyLXNlY3JldA==";
+pub(crate) const WRITER: &str = "d3JpdGVyLXNlY3JldA==";
+pub(crate) const OTHER: &str = "b3RoZXItc2VjcmV0";
+pub(crate) const NOW: u64 = 1_416_000_000;
 
-pub fn at(seconds: u64) -> SystemTime {
+pub(crate) fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
-pub fn secret(text: &str) -> Secret {
+pub(crate) fn secret(text: &str) -> Secret {
     Secret::new(text).unwrap()
 }
 
 /// The seven users of the documented example.
-pub fn seven() -> Vec<User> {
+pub(crate) fn seven() -> Vec<User> {
     vec![
         User::new("_gid_t+0P1vgAjhVTw8fPs1DSJnjAr3E=")
             .with_identity("twitter", "262710724")
@@ -39,7 +39,7 @@ pub fn seven() -> Vec<User> {
 }
 
 /// The documented response to the default export, in UID order.
-pub fn documented(tail: &str) -> String {
+pub(crate) fn documented(tail: &str) -> String {
     let users = concat!(
         r#"{"UID":"6625ID","identities":[{"provider":"site","providerUID":"6625ID"},"#,
         r#"{"provider":"google","providerUID":"115480002607925776950"}]},"#,
@@ -58,23 +58,23 @@ pub fn documented(tail: &str) -> String {
     )
 }
 
-pub struct Fixture {
-    pub api: Api,
-    pub store: Arc<Store>,
+pub(crate) struct Fixture {
+    pub(crate) api: Api,
+    pub(crate) store: Arc<Store>,
 }
 
-pub fn fixture() -> Fixture {
+pub(crate) fn fixture() -> Fixture {
     fixture_with(seven(), Settings::default())
 }
 
-pub fn fixture_with(users: Vec<User>, settings: Settings) -> Fixture {
+pub(crate) fn fixture_with(users: Vec<User>, settings: Settings) -> Fixture {
     let store = Arc::new(Store::temporary().unwrap());
     store.load(users).unwrap();
     let api = Api::new(sites(&store), settings, at(NOW - 10_000));
     Fixture { api, store }
 }
 
-pub fn sites(store: &Arc<Store>) -> Sites {
+pub(crate) fn sites(store: &Arc<Store>) -> Sites {
     let site = Site::new(KEY, Arc::clone(store), secret(SECRET))
         .with_user_key("reader", secret(READER), [Permission::Export])
         .with_user_key("writer", secret(WRITER), [Permission::Write]);
@@ -86,14 +86,14 @@ pub fn sites(store: &Arc<Store>) -> Sites {
     Sites::new([site, other]).unwrap()
 }
 
-pub fn query(params: &[(&str, &str)]) -> String {
+pub(crate) fn query(params: &[(&str, &str)]) -> String {
     let pairs: Vec<String> =
         params.iter().map(|(name, value)| format!("{}={}", percent_encode(name), percent_encode(value))).collect();
     pairs.join("&")
 }
 
 /// A GET of a method over HTTPS.
-pub fn get(method: &str, params: &[(&str, &str)]) -> Request {
+pub(crate) fn get(method: &str, params: &[(&str, &str)]) -> Request {
     let mut request = Request::new("GET", &format!("/socialize.{method}?{}", query(params)), at(NOW));
     request.host = Some("localhost".to_owned());
     request.secure = true;
@@ -102,7 +102,7 @@ pub fn get(method: &str, params: &[(&str, &str)]) -> Request {
 }
 
 /// A POST of a form over HTTPS.
-pub fn post(method: &str, params: &[(&str, &str)]) -> Request {
+pub(crate) fn post(method: &str, params: &[(&str, &str)]) -> Request {
     let mut request = get(method, &[]);
     request.method = "POST".to_owned();
     request.query = String::new();
@@ -112,7 +112,7 @@ pub fn post(method: &str, params: &[(&str, &str)]) -> Request {
 }
 
 /// The parameters with a signature for a POST to exportUsers at localhost.
-pub fn signed<'p>(params: &[(&'p str, &'p str)], key: &str) -> Vec<(&'p str, String)> {
+pub(crate) fn signed<'p>(params: &[(&'p str, &'p str)], key: &str) -> Vec<(&'p str, String)> {
     let url = "http://localhost/socialize.exportUsers";
     let sig = sign("POST", url, params, &secret(key));
     let mut all: Vec<_> = params.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
@@ -120,7 +120,7 @@ pub fn signed<'p>(params: &[(&'p str, &'p str)], key: &str) -> Vec<(&'p str, Str
     all
 }
 
-pub fn post_signed(params: &[(&str, &str)], key: &str) -> Request {
+pub(crate) fn post_signed(params: &[(&str, &str)], key: &str) -> Request {
     let all = signed(params, key);
     let all: Vec<(&str, &str)> = all.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let mut request = post("exportUsers", &all);
@@ -130,32 +130,32 @@ pub fn post_signed(params: &[(&str, &str)], key: &str) -> Request {
 
 impl Fixture {
     /// An export with the site's secret and these parameters.
-    pub fn export(&self, params: &[(&str, &str)]) -> Response {
+    pub(crate) fn export(&self, params: &[(&str, &str)]) -> Response {
         self.api.handle(&self.asked(params))
     }
 
-    pub fn asked(&self, params: &[(&str, &str)]) -> Request {
+    pub(crate) fn asked(&self, params: &[(&str, &str)]) -> Request {
         let mut all = vec![("apiKey", KEY), ("secret", SECRET)];
         all.extend_from_slice(params);
         get("exportUsers", &all)
     }
 
     /// A verb by POST with the site's secret.
-    pub fn verb(&self, method: &str, params: &[(&str, &str)]) -> Value {
+    pub(crate) fn verb(&self, method: &str, params: &[(&str, &str)]) -> Value {
         let mut all = vec![("apiKey", KEY), ("secret", SECRET)];
         all.extend_from_slice(params);
         json(self.api.handle(&post(method, &all)))
     }
 }
 
-pub fn text(response: Response) -> String {
+pub(crate) fn text(response: Response) -> String {
     String::from_utf8(response.body.read().unwrap()).unwrap()
 }
 
-pub fn json(response: Response) -> Value {
+pub(crate) fn json(response: Response) -> Value {
     serde_json::from_str(&text(response)).unwrap()
 }
 
-pub fn code(response: Response) -> u64 {
+pub(crate) fn code(response: Response) -> u64 {
     json(response)["errorCode"].as_u64().unwrap()
 }
