@@ -15,8 +15,10 @@ use std::time::Duration;
 use headcount::method::{Api, FileTokens, Limiter, Permission, Request, Settings, Site, Sites, sign};
 use support::*;
 
+type Pairs = &'static [(&'static str, &'static str)];
+
 /// The vectors of the contract: URL, other parameters, signature.
-const VECTORS: [(&str, &[(&str, &str)], &str); 4] = [
+const VECTORS: [(&str, Pairs, &str); 4] = [
     (
         "http://socialize.us1.gigya.com/socialize.exportUsers",
         &[
