@@ -38,6 +38,7 @@
 //! - [`Snapshot`]: lookups by UID and by identity, ranges and prefixes of UIDs, changes since a seq, backups.
 //! - [`Export`]: formats, fields, `limit`, `after`, exact lengths, files that can be resumed, writers and chunks.
 //! - [`check_file`]: whether an exported file is whole and unchanged, by its [`Manifest`] or by what it shows.
+//! - [`method`]: `socialize.exportUsers` as its clients know it, for an HTTP server to put on a socket.
 //! - [`Source`]: what an export reads. Implement it to export users that live elsewhere.
 //!
 //! Files of users in other systems' formats are read by the `headcount-import` crate and by the `headcount` command.
@@ -47,7 +48,7 @@
 //! An error's variant answers "what should the caller do", its message "what happened, and where". Reading never
 //! panics on damaged files: it ends with an error that names the file and the offset.
 
-mod response;
+pub mod method;
 
 pub use headcount_block::{
     Damage, Identity, IdentityRef, LimitError, Origin, Progress, Source, Status, Totals, UidRange, User, UserRef,
@@ -58,7 +59,6 @@ pub use headcount_export::{
     Error as ExportError, Export, Field, Fields, FieldsError, Format, Length, Manifest, ManifestError, ManifestFile,
     Problem, ResumeError, ResumeRecord, Summary, Unchecked, check_file, iso8601,
 };
-pub use response::{Response, export_users};
 
 pub use headcount_store::{
     Backend, BackupReport, Batch, BulkLoad, Changed, Commit, CompactReport, Compaction, Durability, EraseReport, Error,

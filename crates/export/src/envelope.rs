@@ -163,10 +163,10 @@ impl Trailer {
         json_member("callId", self.call_id.as_bytes(), &mut out);
         out.push(b',');
         json_member("time", self.time.as_bytes(), &mut out);
+        out.extend_from_slice(&self.extra);
         if let Some(seq) = self.seq.filter(|_| whole) {
             out.extend_from_slice(format!(",\"seq\":{seq}").as_bytes());
         }
-        out.extend_from_slice(&self.extra);
         if let Some(uid) = self.next_after.as_deref().filter(|_| whole) {
             out.push(b',');
             json_member("nextAfter", uid, &mut out);

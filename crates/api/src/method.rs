@@ -1,0 +1,43 @@
+//! `socialize.exportUsers` and the methods around it, without a socket: a [`Request`] in, a [`Response`] out.
+//!
+//! The way of a request through [`Api::handle`]: `call.rs` decodes it with `params.rs`; `auth.rs` finds out who asks, by
+//! `signature.rs` and `nonce.rs`, a secret, or `token.rs`; `export.rs` or `verbs.rs` answers; what is refused becomes an
+//! envelope in `call.rs`. An export streams out of `body.rs`. `docs/API.md` says what clients may expect.
+//!
+//! Nothing here opens a socket, reads a clock, or keeps a thread of its own beside those that render an export. Verbs that
+//! write return when the commit is on disk.
+
+mod api;
+mod auth;
+mod body;
+mod call;
+mod conditional;
+mod date;
+mod error;
+mod export;
+mod json;
+mod nonce;
+mod params;
+mod percent;
+mod pins;
+mod request;
+mod response;
+mod signature;
+mod site;
+mod token;
+mod token_file;
+mod values;
+mod verb;
+mod verbs;
+
+pub use api::{Api, Limiter, Settings};
+pub use body::{ExportBody, Piece};
+pub use error::{Code, Failure};
+pub use percent::percent_encode;
+pub use request::Request;
+pub use response::{Body, Outcome, Response};
+pub use signature::sign;
+pub use site::{Permission, Secret, SecretError, Site, Sites, SitesError, UserKey};
+pub use token::{MemoryTokens, TokenError, TokenRecord, TokenStore};
+pub use token_file::FileTokens;
+pub use verb::Verb;

@@ -1,0 +1,65 @@
+//! Tokens in a file, so that they survive a restart: replaced as a whole, for the owner alone.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::method::token::{Table, TokenError, TokenRecord, TokenStore};
+
+/// Tokens in a file of JSON. It holds their hashes: who reads it learns who has tokens, and none of them.
+#[derive(Debug)]
+pub struct FileTokens {
+    path: PathBuf,
+    table: Mutex<Table>,
+}
+
+impl FileTokens {
+    /// The tokens of the file at `path`, which need not exist.
+    ///
+    /// # Errors
+    /// When it cannot be read, or holds something else.
+    pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        let records: Vec<TokenRecord> = match fs::read(&path) {
+            Ok(json) => serde_json::from_slice(&json)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let table = Table(records.into_iter().map(|record| (record.hash.clone(), record)).collect());
+        Ok(Self { path, table: Mutex::new(table) })
+    }
+
+    fn write(&self, table: &Table) -> io::Result<()> {
+        let records: Vec<&TokenRecord> = table.0.values().collect();
+        let mut new = self.path.clone().into_os_string();
+        new.push(".new");
+        // What a crash left is ours, and may have another mode.
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        file.write_all(&serde_json::to_vec(&records)?)?;
+        file.sync_all()?;
+        fs::rename(&new, &self.path)?;
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+impl TokenStore for FileTokens {
+    fn insert(&self, record: TokenRecord, now: u64) -> Result<(), TokenError> {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut new = table.clone();
+        new.insert(record, now)?;
+        self.write(&new)?;
+        *table = new;
+        Ok(())
+    }
+
+    fn find(&self, hash: &str) -> Option<TokenRecord> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner).0.get(hash).cloned()
+    }
+}
