@@ -66,23 +66,22 @@ impl BlockIndex {
     }
 
     /// The block `i`.
+    #[inline]
     pub(crate) fn entry(&self, i: usize) -> Option<BlockEntry> {
-        let at = HEAD + i * ENTRY;
-        (i < self.blocks).then(|| BlockEntry {
-            offset: long(&self.bytes, at),
-            len: word(&self.bytes, at + 8),
-            users: word(&self.bytes, at + 12),
-        })
+        let entries = self.bytes.get(HEAD..self.sums_at)?.as_chunks::<ENTRY>().0;
+        let bytes = entries.get(i)?;
+        Some(BlockEntry { offset: long(bytes, 0), len: word(bytes, 8), users: word(bytes, 12) })
     }
 
     /// First UID of block `i`; empty when there is no such block.
     pub(crate) fn first_uid(&self, i: usize) -> &[u8] {
-        let end = |i: usize| word(&self.bytes, HEAD + i * ENTRY + 16) as usize;
+        let bytes: &[u8] = &self.bytes;
+        let end = |i: usize| word(bytes, HEAD + i * ENTRY + 16) as usize;
         if i >= self.blocks {
             return &[];
         }
         let start = if i == 0 { 0 } else { end(i - 1) };
-        self.bytes.get(self.keys_at + start..self.keys_at + end(i)).unwrap_or_default()
+        bytes.get(self.keys_at + start..self.keys_at + end(i)).unwrap_or_default()
     }
 
     /// Last UID of the segment; empty when it has no users.
