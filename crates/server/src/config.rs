@@ -1,23 +1,41 @@
 //! The configuration of a server: a file in TOML, read, checked, and turned into listeners, limits and sites.
+//!
+//! [`Config::load`] goes through `load.rs` (read, parse, paths) and `check.rs` (what types cannot say). Secrets stand in
+//! files of their own or in the environment, and are read by `secret.rs` when [`Config::sites`] is called.
+
+mod check;
+mod error;
+mod load;
+mod network;
+mod permissions;
+mod secret;
+mod sites;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use headcount::method::Permission;
 use serde::Deserialize;
 
-/// What the file says. Paths in it are relative to the file's directory.
+pub use error::{ConfigError, printable, shell_quoted};
+pub use network::{Network, NetworkError};
+pub use permissions::{permission_name, permission_named};
+pub use secret::{SecretSource, private_text};
+
+/// What the file says. Paths in it are relative to the file's directory; [`Config::load`] makes them absolute.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where to listen.
+    /// Where to listen: at least one.
     pub listen: Vec<Listen>,
     /// URLs by which clients know this server; with any, signatures are of one of them.
     pub public_urls: Vec<String>,
     /// Networks (`10.0.0.0/8`, `::1`) whose `Forwarded` and `X-Forwarded-*` headers are believed.
-    pub trusted_proxies: Vec<String>,
+    pub trusted_proxies: Vec<Network>,
     /// Address of `/metrics`, `/healthz` and `/readyz`.
+    #[serde(deserialize_with = "load::some_address")]
     pub metrics: Option<SocketAddr>,
-    /// Where tokens are kept; beside the file by default.
+    /// Where tokens are kept. [`Config::load`] puts the file's own name with the extension `tokens` where none is given.
     pub tokens: Option<PathBuf>,
     /// Longest lifetime of a token, in seconds.
     pub token_lifetime: u64,
@@ -48,6 +66,7 @@ impl Default for Config {
 #[serde(deny_unknown_fields)]
 pub struct Listen {
     /// The address.
+    #[serde(deserialize_with = "load::address")]
     pub address: SocketAddr,
     /// Certificate chain and key; plain HTTP without.
     pub tls: Option<Tls>,
@@ -91,7 +110,7 @@ pub struct Limits {
     pub transfers: usize,
     /// Of them of one key.
     pub transfers_per_key: usize,
-    /// Exports that wait to begin.
+    /// Exports that wait to begin; with 0 none waits.
     pub queue: usize,
     /// Seconds that they wait before they are told to come again.
     pub queue_seconds: u64,
@@ -133,9 +152,10 @@ impl Default for Limits {
 pub struct SiteConfig {
     /// Its public name in requests.
     pub api_key: String,
-    /// Its store.
+    /// Its store. Several sites may have the same.
     pub store: PathBuf,
     /// Where its active secrets are: one, or two while they are exchanged.
+    #[serde(deserialize_with = "secret::list")]
     pub secrets: Vec<SecretSource>,
     /// Keys with less than all permissions.
     #[serde(default, rename = "user_key")]
@@ -149,17 +169,12 @@ pub struct UserKeyConfig {
     /// Its name in requests.
     pub key: String,
     /// What it may do: `export`, `write`.
-    pub permissions: Vec<String>,
+    #[serde(deserialize_with = "permissions::deserialize")]
+    pub permissions: Vec<Permission>,
     /// Where its active secrets are.
+    #[serde(deserialize_with = "secret::list")]
     pub secrets: Vec<SecretSource>,
 }
 
-/// Where a secret is: never in the file itself.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "lowercase")]
-pub enum SecretSource {
-    /// A file with mode 0600 that holds nothing else.
-    File(PathBuf),
-    /// A variable of the environment.
-    Env(String),
-}
+#[cfg(test)]
+mod tests;

@@ -3,4 +3,7 @@
 
 mod config;
 
-pub use config::{Config, Limits, Listen, SecretSource, SiteConfig, Tls, UserKeyConfig};
+pub use config::{
+    Config, ConfigError, Limits, Listen, Network, NetworkError, SecretSource, SiteConfig, Tls, UserKeyConfig,
+    permission_name, permission_named, printable, private_text, shell_quoted,
+};
