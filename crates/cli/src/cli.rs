@@ -97,6 +97,8 @@ pub(crate) enum Command {
     Compact(cmd::compact::Args),
     /// Copy a store as of one point in time; the copy is a store
     Backup(cmd::backup::Args),
+    /// Serve exportUsers and its neighbours over HTTP(S)
+    Serve(cmd::serve::Args),
     /// Write synthetic users, the same for the same seed
     Generate(cmd::generate::Args),
     /// Measure what this machine and disk do: load, export against cp, lookups, commits

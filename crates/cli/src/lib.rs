@@ -11,9 +11,12 @@ mod errors;
 mod failure;
 mod input;
 mod interrupt;
+mod logging;
 mod measure;
 mod output;
 mod progress;
+mod server;
+mod serving;
 mod size;
 mod store;
 pub mod synthetic;
@@ -61,6 +64,7 @@ fn run(command: &Command, ui: &Ui) -> Result<Outcome, Failure> {
         Command::Find(args) => cmd::find::run(args, ui),
         Command::Stats(args) => cmd::stats::run(args),
         Command::Verify(args) => cmd::verify::run(args, ui),
+        Command::Serve(args) => cmd::serve::run(args, ui),
         Command::Bench(args) => cmd::bench::run(args, ui),
         Command::Generate(args) => cmd::generate::run(args, ui),
         Command::Completions(args) => cmd::completions::run(args),

@@ -28,6 +28,12 @@ impl Ui {
         Self { quiet: output.quiet, progress: output.progress, color: is_colored(output.color) }
     }
 
+    /// Whether messages are coloured.
+    #[must_use]
+    pub(crate) const fn is_colored(&self) -> bool {
+        self.color
+    }
+
     /// What a running operation shows.
     #[must_use]
     pub(crate) fn progress_style(&self) -> ProgressStyle {

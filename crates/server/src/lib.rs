@@ -1,9 +1,30 @@
 //! HTTP(S) around `socialize.exportUsers`: sockets, TLS, streaming, limits, metrics. What a request means is decided by
 //! [`headcount::method`], without a socket; this crate carries bytes.
 
+mod admin;
+mod audit;
+mod body;
+mod clock;
 mod config;
+mod connection;
+mod forwarded;
+mod limiter;
+mod metrics;
+mod notify;
+mod registry;
+mod server;
+mod service;
+mod shared;
+mod slots;
+mod tls;
+mod transfer;
+mod watch;
+mod watched;
 
 pub use config::{
     Config, ConfigError, Limits, Listen, Network, NetworkError, SecretSource, SiteConfig, Tls, UserKeyConfig,
     permission_name, permission_named, printable, private_text, shell_quoted,
 };
+pub use notify::{ready, reloading};
+pub use server::{Handle, Server, ServerError};
+pub use tls::TlsError;

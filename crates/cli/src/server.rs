@@ -1,0 +1,303 @@
+//! Runs a server: its configuration, its stores, its signals, its end.
+
+use std::collections::HashMap;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use headcount::method::Sites;
+use headcount::{Options, Store};
+use headcount_server::{Config, ConfigError, Handle, Listen, SecretSource, Server, ServerError, Tls, shell_quoted};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::cmd::serve::{Args, Listener};
+use crate::failure::Failure;
+use crate::logging::{self, AuditFile};
+use crate::serving::{Record, Serving, beside};
+use crate::ui::Ui;
+
+/// Files that a process needs besides those of connections.
+const OTHER_FILES: u64 = 256;
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        match error {
+            ConfigError::Store { source, .. } => Self::from(*source),
+            error => Self::failed(error),
+        }
+    }
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        Self::failed(error)
+    }
+}
+
+/// Where the configuration comes from, so that it can be read again.
+#[derive(Debug, Clone)]
+struct Origin {
+    file: PathBuf,
+    listener: Listener,
+    metrics: Option<SocketAddr>,
+}
+
+impl Origin {
+    /// Reads it. What the command line says goes before what the file says.
+    fn read(&self) -> Result<Config, Failure> {
+        let mut config = Config::load(&self.file)?;
+        let Listener { listen, tls_cert, tls_key, plain_http, insecure_loopback, public_urls, trusted_proxies } =
+            &self.listener;
+        if listen.is_some() || tls_cert.is_some() || *plain_http || *insecure_loopback {
+            let default = config.listen.first().map(|listen| listen.address);
+            let address = listen.or(default).unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
+            let tls = tls_cert.clone().zip(tls_key.clone()).map(|(cert, key)| Tls { cert, key });
+            if tls.is_none() && !plain_http && !address.ip().to_canonical().is_loopback() {
+                let problem = format!("others can reach {address}, and could read along");
+                let hint = "give --tls-cert and --tls-key, or --plain-http if that is meant, as behind a proxy with TLS";
+                return Err(Failure::usage(problem).hint(hint));
+            }
+            config.listen =
+                vec![Listen { address, tls, plain_http: *plain_http, insecure_loopback: *insecure_loopback }];
+        }
+        if !public_urls.is_empty() {
+            config.public_urls.clone_from(public_urls);
+        }
+        if !trusted_proxies.is_empty() {
+            config.trusted_proxies.clone_from(trusted_proxies);
+        }
+        config.metrics = self.metrics.or(config.metrics);
+        Ok(config)
+    }
+}
+
+/// The stores that are open, by canonical path.
+#[derive(Debug, Default)]
+struct Stores {
+    open: Mutex<HashMap<PathBuf, Arc<Store>>>,
+}
+
+impl Stores {
+    fn sites(&self, config: &Config) -> Result<Sites, ConfigError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        config.sites(|path| {
+            if let Some(store) = open.get(path) {
+                return Ok(Arc::clone(store));
+            }
+            let store = Store::open(path, &Options::default())?;
+            if let Some(recovery) = store.recovery() {
+                tracing::info!(store = %path.display(), "{recovery}");
+            }
+            Ok(Arc::clone(open.entry(path.to_path_buf()).or_insert(Arc::new(store))))
+        })
+    }
+
+    /// Closes every store that nobody uses any more but those of `sites`.
+    fn retain(&self, sites: Option<&Sites>) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_used = |store: &Arc<Store>| sites.is_some_and(|sites| sites.iter().any(|site| Arc::ptr_eq(&site.store, store)));
+        let gone: Vec<PathBuf> = open.iter().filter(|(_, store)| !is_used(store)).map(|(path, _)| path.clone()).collect();
+        for path in gone {
+            let Some(store) = open.remove(&path) else { continue };
+            match Arc::try_unwrap(store).map(Store::close) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::error!(store = %path.display(), %error, "a store was not closed; the next open recovers it");
+                }
+                // A request still has it, and is the last to let go.
+                Err(store) => drop(open.insert(path, store)),
+            }
+        }
+    }
+}
+
+/// Serves until a signal says otherwise.
+///
+/// # Errors
+/// When the configuration or a store cannot be read, or an address not be listened on.
+pub(crate) fn serve(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let audit = args.audit_log.as_deref().map(|path| AuditFile::open(path).map_err(|e| at(path, e))).transpose()?;
+    logging::start(args.log_format, args.log_level, ui.is_colored(), audit.clone());
+    let file = match (&args.config, &args.store) {
+        (Some(file), _) => file.clone(),
+        (None, Some(store)) => first_start(store, ui)?,
+        (None, None) => return Err(Failure::usage("there is neither a store nor a configuration")),
+    };
+    let origin = Origin { file, listener: args.listener.clone(), metrics: args.metrics };
+    let config = origin.read()?;
+    raise_limit(&config);
+    let stores = Arc::new(Stores::default());
+    let sites = stores.sites(&config)?;
+    let server = Server::bind(&config, &sites)?;
+    let records = publish(&config, &sites, &server);
+    greet(&config, &sites, &server, ui);
+    drop(sites);
+    let reload = Reload { origin, stores: Arc::clone(&stores), audit };
+    let (signals, thread) = watch_signals(server.handle(), reload)?;
+    let ran = server.run();
+    signals.close();
+    // It has nothing left to wait for.
+    let _joined: thread::Result<()> = thread.join();
+    stores.retain(None);
+    drop(records);
+    ui.note("stopped");
+    Ok(ran?)
+}
+
+fn at(path: &Path, error: std::io::Error) -> Failure {
+    Failure::failed(format!("cannot open {}: {error}", path.display()))
+}
+
+/// As many files as the system allows: every connection is one.
+fn raise_limit(config: &Config) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let allowed = if raised.is_ok() { maximum } else { current };
+    let wanted = config.limits.connections as u64 + OTHER_FILES;
+    if let Some(allowed) = allowed.filter(|allowed| *allowed < wanted) {
+        let most = config.limits.connections;
+        tracing::warn!("only {allowed} files may be open at once (ulimit -n), too few for {most} connections");
+    }
+}
+
+/// How to read everything again.
+struct Reload {
+    origin: Origin,
+    stores: Arc<Stores>,
+    audit: Option<AuditFile>,
+}
+
+impl Reload {
+    fn run(&self, server: &Handle) {
+        headcount_server::reloading();
+        if let Some(Err(error)) = self.audit.as_ref().map(AuditFile::reopen) {
+            tracing::error!(%error, "the audit log cannot be opened anew");
+        }
+        let done = self.origin.read().and_then(|config| {
+            let sites = self.stores.sites(&config)?;
+            server.reload(&config, &sites)?;
+            Ok(sites)
+        });
+        match done {
+            Ok(sites) => {
+                self.stores.retain(Some(&sites));
+                tracing::info!(sites = sites.iter().count(), "the configuration was read anew");
+            }
+            Err(failure) => tracing::error!(error = %failure, "the configuration was not taken over; all stays as it was"),
+        }
+        headcount_server::ready();
+    }
+}
+
+type SignalHandle = signal_hook::iterator::Handle;
+
+fn watch_signals(server: Handle, reload: Reload) -> Result<(SignalHandle, JoinHandle<()>), Failure> {
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+    let handle = signals.handle();
+    let thread = thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                reload.run(&server);
+            } else {
+                server.stop();
+            }
+        }
+    })?;
+    Ok((handle, thread))
+}
+
+/// The URL by which this machine reaches a listener.
+fn url_of(config: &Config, address: SocketAddr, secure: bool) -> String {
+    if let Some(public) = config.public_urls.first() {
+        return public.trim_end_matches('/').to_owned();
+    }
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!("{}://{}", if secure { "https" } else { "http" }, SocketAddr::new(ip, address.port()))
+}
+
+fn secret_file(config: &Config, api_key: &str) -> Option<PathBuf> {
+    let site = config.sites.iter().find(|site| site.api_key == api_key)?;
+    site.secrets.iter().find_map(|secret| match secret {
+        SecretSource::File(path) => Some(path.clone()),
+        SecretSource::Env(_) => None,
+    })
+}
+
+/// Says beside every store who has it.
+fn publish(config: &Config, sites: &Sites, server: &Server) -> Vec<Record> {
+    let Some((address, secure)) = server.addresses().first().copied() else { return Vec::new() };
+    let record = |site: &headcount::method::Site| {
+        let serving = Serving {
+            pid: std::process::id(),
+            url: url_of(config, address, secure),
+            api_key: site.api_key.clone(),
+            secret_file: secret_file(config, &site.api_key),
+        };
+        let published = serving.publish(site.store.path());
+        published.inspect_err(|error| tracing::warn!(%error, "cannot write who serves the store beside it")).ok()
+    };
+    sites.iter().filter_map(|site| record(site)).collect()
+}
+
+/// Says where the server is, and a line that works.
+fn greet(config: &Config, sites: &Sites, server: &Server, ui: &Ui) {
+    for (address, secure) in server.addresses() {
+        ui.note(&format!("serving {}", url_of(config, address, secure)));
+    }
+    if let Some(address) = server.metrics_address() {
+        ui.note(&format!("metrics at http://{address}/metrics"));
+    }
+    let (Some((address, secure)), Some(site)) = (server.addresses().first().copied(), sites.iter().next()) else { return };
+    if sites.iter().count() > 1 {
+        return;
+    }
+    let (url, api_key) = (url_of(config, address, secure), site.api_key.clone());
+    let secret_file = secret_file(config, &api_key);
+    let private = url.starts_with("https:") || config.listen.first().is_some_and(|listen| listen.insecure_loopback);
+    let line = match &secret_file {
+        Some(file) if private => format!(
+            "curl --data-urlencode apiKey={api_key} --data-urlencode secret@{} {url}/socialize.exportUsers",
+            shell_quoted(file)
+        ),
+        _ => Serving { pid: 0, url, api_key, secret_file }.call(""),
+    };
+    ui.note(&format!("try: {line}"));
+}
+
+/// The configuration beside a store; it and a secret are made where they are not there.
+fn first_start(store: &Path, ui: &Ui) -> Result<PathBuf, Failure> {
+    let file = beside(store, ".keys.toml");
+    if fs::exists(&file)? {
+        return Ok(file);
+    }
+    // What is no store gets no keys.
+    drop(Store::open_read_only(store, &Options::default())?);
+    let secret = beside(store, ".secret");
+    headcount_server::edit::make(&file, store, &secret)?;
+    ui.note(&format!("made {} and {}, for this user alone", file.display(), secret.display()));
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_reachable_from_here() {
+        let config = Config::default();
+        let url = |address: &str, secure| url_of(&config, address.parse().unwrap(), secure);
+        assert_eq!(url("0.0.0.0:80", false), "http://127.0.0.1:80");
+        assert_eq!(url("[::]:443", true), "https://[::1]:443");
+        assert_eq!(url("10.0.0.1:1", true), "https://10.0.0.1:1");
+        let public = Config { public_urls: vec!["https://users.example/".to_owned()], ..Config::default() };
+        assert_eq!(url_of(&public, "10.0.0.1:1".parse().unwrap(), false), "https://users.example");
+    }
+}

@@ -1,0 +1,104 @@
+//! Which server holds a store: a record beside the store, by which commands that find it locked can say how to ask
+//! the server instead.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use headcount_server::shell_quoted;
+use serde::{Deserialize, Serialize};
+
+/// How to ask the server that holds a store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Serving {
+    /// Its process.
+    pub(crate) pid: u32,
+    /// Scheme, host and port.
+    pub(crate) url: String,
+    /// The site that has the store.
+    pub(crate) api_key: String,
+    /// The file of the site's secret, where it is in one.
+    pub(crate) secret_file: Option<PathBuf>,
+}
+
+/// `name` with `suffix`, as `site.hc` and `.secret` make `site.hc.secret`.
+pub(crate) fn beside(store: &Path, suffix: &str) -> PathBuf {
+    // Collected anew, a path has no slash at its end.
+    let mut name = store.components().collect::<PathBuf>().into_os_string();
+    name.push(suffix);
+    name.into()
+}
+
+fn record_of(store: &Path) -> PathBuf {
+    beside(&fs::canonicalize(store).unwrap_or_else(|_| store.to_path_buf()), ".serving")
+}
+
+/// A record, for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Record(PathBuf);
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        // One that stays names a process that is gone, and is not believed.
+        let _: io::Result<()> = fs::remove_file(&self.0);
+    }
+}
+
+impl Serving {
+    /// Writes the record beside `store`.
+    ///
+    /// # Errors
+    /// Those of writing; serving does not depend on it.
+    pub(crate) fn publish(&self, store: &Path) -> io::Result<Record> {
+        let path = record_of(store);
+        let new = beside(&path, ".new");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        fs::rename(&new, &path)?;
+        Ok(Record(path))
+    }
+
+    /// The server that runs as process `pid` and holds `store`.
+    pub(crate) fn find(store: &Path, pid: Option<u32>) -> Option<Self> {
+        let record: Self = serde_json::from_slice(&fs::read(record_of(store)).ok()?).ok()?;
+        (Some(record.pid) == pid).then_some(record)
+    }
+
+    /// The command line that asks it, with `request`: a method and parameters.
+    pub(crate) fn call(&self, request: &str) -> String {
+        let secret = self.secret_file.as_deref().map_or_else(|| "FILE".to_owned(), shell_quoted);
+        let line = format!("headcount call {} --api-key {} --secret-file {secret} {request}", self.url, self.api_key);
+        line.trim_end().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_believed_of_the_process_that_holds_the_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("site.hc");
+        fs::create_dir(&store).unwrap();
+        let serving = Serving {
+            pid: 7,
+            url: "http://127.0.0.1:8080".to_owned(),
+            api_key: "3_a".to_owned(),
+            secret_file: Some("/tmp/a b.secret".into()),
+        };
+        let record = serving.publish(&store).unwrap();
+        // However the store is named.
+        let named = dir.path().join("./site.hc/");
+        assert_eq!(Serving::find(&named, Some(7)), Some(serving.clone()));
+        assert_eq!((Serving::find(&named, Some(8)), Serving::find(&named, None)), (None, None));
+        assert_eq!(
+            serving.call("getUserInfo UID=1"),
+            "headcount call http://127.0.0.1:8080 --api-key 3_a --secret-file '/tmp/a b.secret' getUserInfo UID=1"
+        );
+        drop(record);
+        assert_eq!(Serving::find(&store, Some(7)), None);
+    }
+}

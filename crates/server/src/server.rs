@@ -1,0 +1,321 @@
+//! The server: its listeners, its tasks, its end.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use headcount::method::{Api, FileTokens, Settings, Sites};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch as stage;
+
+use crate::admin;
+use crate::clock;
+use crate::config::Config;
+use crate::connection::{self, Context, Stage};
+use crate::limiter::KeyLimiter;
+use crate::notify;
+use crate::registry::Full;
+use crate::shared::Shared;
+use crate::tls::{Certificate, TlsError};
+
+/// How often the rules of time are looked at.
+const TICK: Duration = Duration::from_millis(200);
+/// How often what is remembered of requests is swept.
+const SWEEP: Duration = Duration::from_secs(10);
+/// How long to wait when there is no room for another connection in the process.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a server does not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The file of tokens cannot be read.
+    #[error("cannot read the tokens in {}: {source}; move the file away to begin without tokens", path.display())]
+    Tokens {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The threads of the server cannot be started.
+    #[error("cannot start the server's threads: {0}")]
+    Runtime(io::Error),
+    /// A reload asks for what needs a restart.
+    #[error("{0} cannot be changed while the server runs: restart it")]
+    NeedsRestart(&'static str),
+}
+
+/// One address, bound.
+#[derive(Debug)]
+struct Bound {
+    address: SocketAddr,
+    socket: StdListener,
+    certificate: Option<Arc<Certificate>>,
+    insecure_loopback: bool,
+}
+
+/// A server that listens, and serves once it [runs](Self::run).
+#[derive(Debug)]
+pub struct Server {
+    bound: Vec<Bound>,
+    admin: Option<StdListener>,
+    shared: Arc<Shared>,
+    drain: Duration,
+    handle: Handle,
+}
+
+/// Stops a server and changes what it serves, from any thread.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    stage: Arc<stage::Sender<Stage>>,
+    shared: Arc<Shared>,
+    api: Arc<Api>,
+    certificates: Arc<Mutex<Vec<Reloadable>>>,
+}
+
+#[derive(Debug)]
+struct Reloadable {
+    address: SocketAddr,
+    certificate: Arc<Certificate>,
+}
+
+fn bind(address: SocketAddr) -> Result<(StdListener, SocketAddr), ServerError> {
+    let failed = |source| ServerError::Listen { address, source };
+    let socket = StdListener::bind(address).map_err(failed)?;
+    socket.set_nonblocking(true).map_err(failed)?;
+    let bound = socket.local_addr().map_err(failed)?;
+    Ok((socket, bound))
+}
+
+impl Server {
+    /// Listens on every address of `config` for requests to `sites`. Nothing is answered before [`run`](Self::run).
+    ///
+    /// # Errors
+    /// When an address is taken, a certificate cannot be read, or the file of tokens cannot.
+    pub fn bind(config: &Config, sites: &Sites) -> Result<Self, ServerError> {
+        let shared = Arc::new(Shared::new(config.limits.clone(), config.trusted_proxies.clone()));
+        let started = clock::now();
+        let settings = Settings {
+            public_urls: config.public_urls.clone(),
+            token_lifetime: Duration::from_secs(config.token_lifetime),
+            max_body: config.limits.body_bytes,
+            // One thread renders faster than a socket takes; more would only take turns.
+            export_threads: Some(1),
+            ..Settings::default()
+        };
+        let mut api = Api::new(sites.clone(), settings, started);
+        if let Some(path) = &config.tokens {
+            let tokens = FileTokens::open(path);
+            let tokens = tokens.map_err(|source| ServerError::Tokens { path: path.clone(), source })?;
+            api = api.with_tokens(Arc::new(tokens));
+        }
+        if let Ok(per_second @ 1..) = u32::try_from(config.limits.requests_per_second) {
+            api = api.with_limiter(Arc::new(KeyLimiter::new(per_second)));
+        }
+        let api = Arc::new(api);
+        let (mut bound, mut certificates) = (Vec::new(), Vec::new());
+        for listen in &config.listen {
+            let certificate = match &listen.tls {
+                Some(tls) => Some(Arc::new(Certificate::open(&tls.cert, &tls.key)?)),
+                None => None,
+            };
+            let (socket, address) = bind(listen.address)?;
+            certificates.extend(certificate.clone().map(|certificate| Reloadable { address: listen.address, certificate }));
+            bound.push(Bound { address, socket, certificate, insecure_loopback: listen.insecure_loopback });
+        }
+        let admin = config.metrics.map(bind).transpose()?.map(|(socket, _)| socket);
+        let handle = Handle {
+            stage: Arc::new(stage::Sender::new(Stage::Running)),
+            shared: Arc::clone(&shared),
+            api,
+            certificates: Arc::new(Mutex::new(certificates)),
+        };
+        Ok(Self { bound, admin, shared, drain: Duration::from_secs(config.limits.drain_seconds), handle })
+    }
+
+    /// The addresses that are listened on, in the order of the configuration, with the ports that were chosen where it says 0;
+    /// and whether each speaks TLS.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<(SocketAddr, bool)> {
+        self.bound.iter().map(|bound| (bound.address, bound.certificate.is_some())).collect()
+    }
+
+    /// The address of `/metrics`.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().and_then(|socket| socket.local_addr().ok())
+    }
+
+    /// What stops this server and changes what it serves.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Serves until it is stopped. Requests under way get the time of `drain_seconds` then; what has not ended by that time is
+    /// broken off. When it returns no request is under way.
+    ///
+    /// # Errors
+    /// When its threads cannot be started.
+    pub fn run(self) -> Result<(), ServerError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("headcount-http")
+            .max_blocking_threads(64)
+            .build()
+            .map_err(ServerError::Runtime)?;
+        runtime.block_on(self.serve())?;
+        // Only threads that wait for a disk can be left.
+        runtime.shutdown_timeout(Duration::from_secs(10));
+        Ok(())
+    }
+
+    async fn serve(self) -> Result<(), ServerError> {
+        let Self { bound, admin, shared, drain, handle } = self;
+        let mut tasks = Vec::new();
+        for Bound { address, socket, certificate, insecure_loopback } in bound {
+            let listener =
+                TcpListener::from_std(socket).map_err(|source| ServerError::Listen { address, source })?;
+            let stage = handle.stage.subscribe();
+            let (shared, api) = (Arc::clone(&shared), Arc::clone(&handle.api));
+            let context = Context { shared, api, certificate, insecure_loopback, stage };
+            tasks.push(tokio::spawn(accept(listener, context)));
+        }
+        if let Some(socket) = admin {
+            let listener = TcpListener::from_std(socket).map_err(ServerError::Runtime)?;
+            tasks.push(tokio::spawn(admin::serve(listener, Arc::clone(&shared), Arc::clone(&handle.api))));
+        }
+        tasks.push(tokio::spawn(tick(Arc::clone(&shared))));
+        tasks.push(tokio::spawn(sweep(Arc::clone(&handle.api))));
+        notify::ready();
+        let mut stage = handle.stage.subscribe();
+        // The sender is in `handle`: it cannot be gone.
+        let _stopped = stage.wait_for(|stage| *stage > Stage::Running).await.is_ok();
+        drop(stage);
+        shared.drain();
+        notify::stopping();
+        tracing::info!(connections = shared.registry.len(), "stopping: requests under way are answered");
+        // Connections and acceptors hold receivers; those who accept let go at once.
+        let all_gone = handle.stage.closed();
+        tokio::pin!(all_gone);
+        if tokio::time::timeout(drain, all_gone.as_mut()).await.is_err() {
+            tracing::warn!(connections = shared.registry.len(), "requests under way are broken off");
+            handle.stage.send_replace(Stage::Aborting);
+            // Each ends at its next step; none waits for anything but the processor.
+            let _ended = tokio::time::timeout(Duration::from_secs(5), all_gone).await.is_ok();
+        }
+        for task in tasks {
+            task.abort();
+        }
+        Ok(())
+    }
+}
+
+impl Handle {
+    /// Stops the server: see [`Server::run`]. A second call breaks off what is still under way.
+    pub fn stop(&self) {
+        let next = if *self.stage.borrow() == Stage::Running { Stage::Draining } else { Stage::Aborting };
+        self.stage.send_replace(next);
+    }
+
+    /// Takes over sites, certificates and trusted proxies; what was read before stays where something cannot be read. Requests
+    /// under way end as they began.
+    ///
+    /// # Errors
+    /// When a certificate cannot be read, or the configuration asks for what needs a restart.
+    pub fn reload(&self, config: &Config, sites: &Sites) -> Result<(), ServerError> {
+        if config.limits != self.shared.limits {
+            return Err(ServerError::NeedsRestart("limits"));
+        }
+        let certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        let with_tls = config.listen.iter().filter_map(|listen| Some((listen.address, listen.tls.as_ref()?)));
+        let with_tls: Vec<_> = with_tls.collect();
+        let known = certificates.iter().map(|known| known.address);
+        if !known.eq(with_tls.iter().map(|(address, _)| *address)) {
+            return Err(ServerError::NeedsRestart("listeners"));
+        }
+        for (known, (_, tls)) in certificates.iter().zip(with_tls) {
+            known.certificate.replace(&tls.cert, &tls.key)?;
+        }
+        self.shared.trust(config.trusted_proxies.clone());
+        self.api.set_sites(sites.clone());
+        Ok(())
+    }
+}
+
+/// Takes connections until the server is stopped.
+async fn accept(listener: TcpListener, context: Context) {
+    let mut stage = context.stage.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stage.wait_for(|stage| *stage > Stage::Running) => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => admit(stream, peer, &context),
+            // The connection was gone again.
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot take a connection");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+fn admit(stream: TcpStream, peer: SocketAddr, context: &Context) {
+    let shared = &context.shared;
+    let address = peer.ip().to_canonical();
+    let exempt = address.is_loopback() || shared.is_trusted(address);
+    match shared.registry.enter(address, exempt, Instant::now()) {
+        Ok(place) => {
+            tokio::spawn(connection::serve(stream, peer, place, context.clone()));
+        }
+        Err(full) => {
+            let why = match full {
+                Full::All => "all",
+                Full::Address => "address",
+            };
+            shared.metrics.refused(why);
+            tracing::debug!(%peer, why, "a connection was refused: there are too many");
+        }
+    }
+}
+
+/// Looks at the rules of time.
+async fn tick(shared: Arc<Shared>) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let patience = shared.patience();
+    loop {
+        interval.tick().await;
+        let now = Instant::now();
+        let broken = shared.registry.check(now, &patience).into_iter().chain(shared.transfers.check(now, &patience));
+        for verdict in broken {
+            shared.metrics.given_up(verdict.as_str());
+        }
+        notify::alive();
+    }
+}
+
+/// Lets go of nonces and snapshots that have had their time.
+async fn sweep(api: Arc<Api>) {
+    let mut interval = tokio::time::interval(SWEEP);
+    loop {
+        interval.tick().await;
+        api.sweep(clock::now());
+    }
+}

@@ -1,0 +1,303 @@
+//! One request: from hyper's types to [`headcount::method::Request`], and the answer back.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use headcount::method::{Admission, Admitted, Api, Body as Answer, Code, Failure, Request, Response, Verb, Work};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper::http::request::Parts;
+use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use hyper::{HeaderMap, Method, StatusCode, Version};
+
+use crate::audit::{Audit, End};
+use crate::body::{Busy, Held, ResponseBody, Stream};
+use crate::clock;
+use crate::forwarded::{self, Client};
+use crate::shared::Shared;
+use crate::watch::Watch;
+
+/// A connection, as its requests see it.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) api: Arc<Api>,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) peer: IpAddr,
+    pub(crate) local: IpAddr,
+    pub(crate) secure: bool,
+    /// Whether this machine's own requests count as secure without TLS.
+    pub(crate) insecure_loopback: bool,
+}
+
+/// What an answer depends on besides the request.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    /// Who asks, behind trusted proxies.
+    client: IpAddr,
+    is_head: bool,
+    began: Instant,
+}
+
+type HttpResponse = hyper::Response<ResponseBody>;
+
+/// All values of a header, joined by commas.
+fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
+    let values: Vec<String> =
+        headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect();
+    (!values.is_empty()).then(|| values.join(","))
+}
+
+/// A random number for `callId`.
+fn call_id() -> u128 {
+    let mut bytes = [0; 16];
+    // It only has to differ from call to call, and is no secret: without randomness it is 0.
+    let _: Result<(), getrandom::Error> = getrandom::fill(&mut bytes);
+    u128::from_le_bytes(bytes)
+}
+
+/// Why the body of a request is not there.
+enum NoBody {
+    TooLong,
+    TooSlow,
+    Gone,
+}
+
+impl Connection {
+    /// Answers a request.
+    pub(crate) async fn serve(self, request: hyper::Request<Incoming>) -> Result<HttpResponse, Infallible> {
+        let busy = Busy::new(Arc::clone(&self.watch));
+        let began = Instant::now();
+        if let Some(response) = self.probe(&request) {
+            return Ok(self.send(response, request.method() == Method::HEAD, busy));
+        }
+        let is_head = request.method() == Method::HEAD;
+        let (parts, body) = request.into_parts();
+        let header = |name: &str| joined(&parts.headers, name);
+        let client = forwarded::client(self.peer, header, |address| self.shared.is_trusted(address));
+        let asked = Asked { client: client.address, is_head, began };
+        let mut ours = self.translate(&parts, client);
+        let response = match self.collect(body).await {
+            Ok(body) => {
+                ours.body = body;
+                return Ok(self.answer(ours, asked, busy).await);
+            }
+            Err(NoBody::TooLong) => {
+                let details = format!("the body is longer than {} bytes", self.shared.limits.body_bytes);
+                self.api.refuse(&ours, &Failure::new(Code::EntityTooLarge, details))
+            }
+            Err(NoBody::TooSlow) => {
+                self.api.refuse(&ours, &Failure::new(Code::RequestTimeout, "the body did not come in time"))
+            }
+            Err(NoBody::Gone) => {
+                self.api.refuse(&ours, &Failure::new(Code::InvalidRequestFormat, "the body cannot be read"))
+            }
+        };
+        self.count(&response);
+        let mut response = self.send(response, is_head, busy);
+        // What is left of the body would be taken for the next request.
+        response.headers_mut().insert(hyper::header::CONNECTION, HeaderValue::from_static("close"));
+        Ok(response)
+    }
+
+    /// `/healthz` and `/readyz`.
+    fn probe(&self, request: &hyper::Request<Incoming>) -> Option<Response> {
+        let probe = self.shared.probe(request.uri().path())?;
+        Some(Response {
+            status: probe.0,
+            headers: vec![
+                ("content-type", "text/plain; charset=utf-8".to_owned()),
+                ("cache-control", "no-store".to_owned()),
+            ],
+            length: Some(probe.1.len() as u64),
+            body: Answer::Bytes(probe.1.as_bytes().to_vec()),
+            outcome: headcount::method::Outcome::default(),
+        })
+    }
+
+    /// All that is known of a request but its body.
+    fn translate(&self, parts: &Parts, client: Client) -> Request {
+        let uri = &parts.uri;
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let header = |(name, value): (&HeaderName, &HeaderValue)| (name.as_str().to_owned(), text(value));
+        let mut request = Request::new(parts.method.as_str(), uri.path(), clock::now());
+        request.query = uri.query().unwrap_or_default().to_owned();
+        request.secure = client.secure.unwrap_or(self.secure);
+        request.authority = client.host.or_else(|| uri.authority().map(|authority| authority.as_str().to_owned()));
+        request.host = parts.headers.get(hyper::header::HOST).map(text);
+        request.headers = parts.headers.iter().map(header).collect();
+        request.peer = self.peer;
+        request.local = self.local;
+        request.secure |= self.insecure_loopback && request.is_local();
+        request.http_1_0 = parts.version == Version::HTTP_10;
+        request.call_id = call_id();
+        request
+    }
+
+    async fn collect(&self, body: Incoming) -> Result<Vec<u8>, NoBody> {
+        let limit = self.shared.limits.body_bytes;
+        if body.is_end_stream() {
+            return Ok(Vec::new());
+        }
+        if body.size_hint().lower() > limit as u64 {
+            return Err(NoBody::TooLong);
+        }
+        let patience = Duration::from_secs(self.shared.limits.request_seconds);
+        match tokio::time::timeout(patience, Limited::new(body, limit).collect()).await {
+            Ok(Ok(collected)) => Ok(collected.to_bytes().into()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(NoBody::TooLong),
+            Ok(Err(_)) => Err(NoBody::Gone),
+            Err(_) => Err(NoBody::TooSlow),
+        }
+    }
+
+    async fn answer(self, request: Request, asked: Asked, busy: Busy) -> HttpResponse {
+        let Asked { client, is_head, began } = asked;
+        let admitted = match self.api.admit(request) {
+            Admission::Refused(response) => {
+                self.count(&response);
+                return self.send(response, is_head, busy);
+            }
+            Admission::Admitted(admitted) => admitted,
+        };
+        let verb = admitted.verb();
+        match admitted.work() {
+            Work::Light => {
+                let response = admitted.answer();
+                self.count(&response);
+                self.audit_short(&response, client, began, verb);
+                self.send(response, is_head, busy)
+            }
+            Work::Write => {
+                let response = blocking(&self.api, admitted).await;
+                self.shared.metrics.commit(began.elapsed());
+                self.count(&response);
+                self.send(response, is_head, busy)
+            }
+            Work::Export => self.export(admitted, asked, busy).await,
+        }
+    }
+
+    /// An export that was rendered into memory has ended before it is sent.
+    fn audit_short(&self, response: &Response, client: IpAddr, began: Instant, verb: Verb) {
+        let outcome = &response.outcome;
+        if verb != Verb::ExportUsers || outcome.seq.is_none() || outcome.users.is_none() {
+            return;
+        }
+        self.shared.metrics.first_byte(began.elapsed());
+        let audit = Audit { outcome: outcome.clone(), client, began, status: response.status };
+        let bytes = response.length.unwrap_or_default();
+        let counts = audit.counts(None);
+        let (users, identities) = counts.unwrap_or_default();
+        let site = outcome.api_key.as_deref().unwrap_or_default();
+        self.shared.metrics.export(site, End::Whole.as_str(), users, identities, bytes);
+        audit.write(End::Whole, counts, bytes, None);
+    }
+
+    async fn export(self, admitted: Admitted, asked: Asked, busy: Busy) -> HttpResponse {
+        let Asked { client, is_head, began } = asked;
+        let outcome = admitted.outcome();
+        let key = [outcome.api_key.as_deref(), outcome.user_key.as_deref()].map(Option::unwrap_or_default).join("\0");
+        let (ticket, slot) = match self.shared.slots.begin(&key).await {
+            Ok(both) => both,
+            Err(full) => {
+                let failure = Failure::new(Code::RateLimit, full.details()).retry_after(2);
+                let response = admitted.refuse(&failure);
+                self.count(&response);
+                return self.send(response, is_head, busy);
+            }
+        };
+        let entry = self.shared.transfers.enter(slot, Arc::clone(&self.watch), Instant::now());
+        let mut response = blocking(&self.api, admitted).await;
+        self.count(&response);
+        let body = std::mem::replace(&mut response.body, Answer::Bytes(Vec::new()));
+        match body {
+            Answer::Export(body) => {
+                let audit = Audit { outcome: response.outcome.clone(), client, began, status: response.status };
+                let (watch, metrics) = (Arc::clone(&self.watch), Arc::clone(&self.shared.metrics));
+                let held = Held { entry, ticket, watch, metrics, audit };
+                let stream = Stream::new(*body, response.length, held);
+                with_headers(&response, ResponseBody::export(stream, busy))
+            }
+            Answer::Bytes(bytes) => {
+                response.body = Answer::Bytes(bytes);
+                self.audit_short(&response, client, began, Verb::ExportUsers);
+                self.send(response, is_head, busy)
+            }
+        }
+    }
+
+    fn send(&self, mut response: Response, is_head: bool, busy: Busy) -> HttpResponse {
+        let bytes = match std::mem::replace(&mut response.body, Answer::Bytes(Vec::new())) {
+            Answer::Bytes(bytes) => bytes,
+            // Exports go another way.
+            Answer::Export(_) => Vec::new(),
+        };
+        let mut sent = with_headers(&response, ResponseBody::bytes(if is_head { Vec::new() } else { bytes }, busy));
+        if let Some(length) = response.length.filter(|_| is_head) {
+            sent.headers_mut().insert(CONTENT_LENGTH, length.into());
+        }
+        sent
+    }
+
+    fn count(&self, response: &Response) {
+        let outcome = &response.outcome;
+        let method = outcome.verb.map_or("unknown", Verb::as_str);
+        let code = outcome.error.map_or(0, Code::number);
+        let is_auth = outcome.error.is_some_and(is_authorization);
+        self.shared.metrics.request(method, code, is_auth);
+        let message = if outcome.error.is_some() { "refused" } else { "answered" };
+        tracing::info!(
+            callId = %outcome.call_id,
+            method,
+            errorCode = code,
+            status = response.status,
+            apiKey = outcome.api_key.as_deref(),
+            peer = %self.peer,
+            "{message}"
+        );
+    }
+}
+
+/// Has a request answered by a thread that may wait for a disk.
+async fn blocking(api: &Arc<Api>, admitted: Admitted) -> Response {
+    let call_id = admitted.outcome().call_id.clone();
+    match tokio::task::spawn_blocking(move || admitted.answer()).await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::error!(callId = %call_id, %error, "a request ended by a panic");
+            let request = Request::new("GET", "/", clock::now());
+            api.refuse(&request, &Failure::new(Code::ServerError, "the request failed; try again"))
+        }
+    }
+}
+
+fn with_headers(response: &Response, body: ResponseBody) -> HttpResponse {
+    let mut sent = hyper::Response::new(body);
+    *sent.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in &response.headers {
+        // Header values are ours, but for what was echoed of a request: that goes into bodies alone.
+        if let Ok(value) = HeaderValue::from_str(value) {
+            sent.headers_mut().append(HeaderName::from_static(name), value);
+        }
+    }
+    sent
+}
+
+/// Whether a code is about credentials.
+const fn is_authorization(code: Code) -> bool {
+    matches!(
+        code,
+        Code::InvalidAuthenticationHeader
+            | Code::InvalidApiKey
+            | Code::RequestExpired
+            | Code::InvalidSignature
+            | Code::DuplicateNonce
+            | Code::SecretOverHttp
+            | Code::PermissionDenied
+            | Code::InvalidSecret
+            | Code::InvalidToken
+    )
+}

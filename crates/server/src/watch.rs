@@ -1,0 +1,315 @@
+//! What is known of a connection while it lives, and the rules by which it is given up: slow headers, idleness, clients
+//! that do not read.
+//!
+//! Times are looked at a few times a second by one task for all connections ([`crate::registry`]); a connection has no
+//! timers of its own.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+/// Bounds of time for a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// From the first byte of a request, or from the beginning of the connection, to the end of the headers.
+    pub(crate) request: Duration,
+    /// From the end of one request to the next.
+    pub(crate) idle: Duration,
+    /// A client that is behind takes [`slow_bytes`](Self::slow_bytes) in this time.
+    pub(crate) slow: Duration,
+    /// See [`slow`](Self::slow).
+    pub(crate) slow_bytes: u64,
+}
+
+/// Why a connection is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Its headers did not come.
+    SlowRequest,
+    /// There was no other request.
+    Idle,
+    /// It does not take what is sent.
+    SlowReader,
+    /// Others need its place.
+    Evicted,
+    /// The server is stopped.
+    Stopped,
+}
+
+impl Verdict {
+    /// Its name in metrics and logs.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::SlowRequest => "slow_request",
+            Self::Idle => "idle",
+            Self::SlowReader => "slow_reader",
+            Self::Evicted => "evicted",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// Bytes that were taken since a moment.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    since: Instant,
+    bytes: u64,
+}
+
+impl Window {
+    const fn new(since: Instant) -> Self {
+        Self { since, bytes: 0 }
+    }
+
+    /// Whether too little was taken; begins anew when its time is over.
+    fn is_slow(&mut self, now: Instant, patience: &Patience) -> bool {
+        if now.saturating_duration_since(self.since) < patience.slow {
+            return false;
+        }
+        let slow = self.bytes < patience.slow_bytes;
+        *self = Self::new(now);
+        slow
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    /// Requests that are not answered to the end.
+    requests: usize,
+    /// Whether there has been one.
+    had_request: bool,
+    /// When the last one was answered, or the connection began.
+    idle_since: Instant,
+    /// When the first byte after that came. Of HTTP/2 bytes say nothing about requests.
+    head_since: Option<Instant>,
+    multiplexed: bool,
+    /// While the socket takes less than it is offered.
+    behind: Option<Window>,
+    /// How often everything that was written has gone to the socket.
+    flushes: u64,
+    flush_waker: Option<Waker>,
+    verdict: Option<Verdict>,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    state: Mutex<State>,
+    given_up: Notify,
+}
+
+impl Watch {
+    pub(crate) fn new(now: Instant) -> Self {
+        let state = State {
+            requests: 0,
+            had_request: false,
+            idle_since: now,
+            head_since: None,
+            multiplexed: false,
+            behind: None,
+            flushes: 0,
+            flush_waker: None,
+            verdict: None,
+        };
+        Self { state: Mutex::new(state), given_up: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on requests come over HTTP/2.
+    pub(crate) fn multiplexed(&self) {
+        self.lock().multiplexed = true;
+    }
+
+    pub(crate) fn is_multiplexed(&self) -> bool {
+        self.lock().multiplexed
+    }
+
+    /// Bytes came.
+    pub(crate) fn received(&self, now: Instant) {
+        let mut state = self.lock();
+        if state.requests == 0 && !state.multiplexed && state.head_since.is_none() {
+            state.head_since = Some(now);
+        }
+    }
+
+    /// The socket took so many bytes.
+    pub(crate) fn sent(&self, bytes: usize) {
+        if let Some(window) = &mut self.lock().behind {
+            window.bytes = window.bytes.saturating_add(bytes as u64);
+        }
+    }
+
+    /// The socket takes no more for now.
+    pub(crate) fn blocked(&self, now: Instant) {
+        let mut state = self.lock();
+        if state.behind.is_none() {
+            state.behind = Some(Window::new(now));
+        }
+    }
+
+    /// Everything that was written has gone to the socket.
+    pub(crate) fn flushed(&self) {
+        let mut state = self.lock();
+        state.behind = None;
+        state.flushes += 1;
+        let waker = state.flush_waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// How often everything has gone to the socket; `waker` hears of the next time.
+    pub(crate) fn flushes(&self, waker: Option<&Waker>) -> u64 {
+        let mut state = self.lock();
+        if let Some(waker) = waker {
+            state.flush_waker = Some(waker.clone());
+        }
+        state.flushes
+    }
+
+    /// A request's headers are there.
+    pub(crate) fn request_began(&self) {
+        let mut state = self.lock();
+        state.requests += 1;
+        state.had_request = true;
+        state.head_since = None;
+    }
+
+    /// A response was sent, or given up.
+    pub(crate) fn request_ended(&self, now: Instant) {
+        let mut state = self.lock();
+        state.requests = state.requests.saturating_sub(1);
+        state.idle_since = now;
+    }
+
+    /// Since when nothing is asked for.
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        let state = self.lock();
+        (state.requests == 0 && state.verdict.is_none()).then_some(state.idle_since)
+    }
+
+    /// Looks at the rules; what breaks one is given up.
+    pub(crate) fn check(&self, now: Instant, patience: &Patience) -> Option<Verdict> {
+        let mut state = self.lock();
+        if state.verdict.is_some() {
+            return None;
+        }
+        let over = |since: Instant, bound: Duration| now.saturating_duration_since(since) >= bound;
+        let slow_reader = state.behind.as_mut().is_some_and(|window| window.is_slow(now, patience));
+        let verdict = if slow_reader {
+            Verdict::SlowReader
+        } else if state.requests > 0 {
+            return None;
+        } else if state.head_since.is_some_and(|since| over(since, patience.request)) {
+            Verdict::SlowRequest
+        } else if !state.had_request && over(state.idle_since, patience.request) {
+            Verdict::SlowRequest
+        } else if over(state.idle_since, patience.idle) {
+            Verdict::Idle
+        } else {
+            return None;
+        };
+        drop(state);
+        self.give_up(verdict);
+        Some(verdict)
+    }
+
+    /// Ends the connection.
+    pub(crate) fn give_up(&self, verdict: Verdict) {
+        self.lock().verdict.get_or_insert(verdict);
+        self.given_up.notify_one();
+    }
+
+    /// Why it was given up, once it was.
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        self.lock().verdict
+    }
+
+    /// Waits until it is given up.
+    pub(crate) async fn given_up(&self) -> Verdict {
+        loop {
+            if let Some(verdict) = self.verdict() {
+                return verdict;
+            }
+            self.given_up.notified().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Patience = Patience {
+        request: Duration::from_secs(10),
+        idle: Duration::from_secs(60),
+        slow: Duration::from_secs(30),
+        slow_bytes: 1000,
+    };
+
+    fn at(start: Instant, seconds: u64) -> Instant {
+        start + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn headers_come_in_time() {
+        let start = Instant::now();
+        let silent = Watch::new(start);
+        assert_eq!(silent.check(at(start, 9), &PATIENCE), None);
+        assert_eq!(silent.check(at(start, 10), &PATIENCE), Some(Verdict::SlowRequest));
+        assert_eq!(silent.check(at(start, 11), &PATIENCE), None, "said once");
+
+        let dribbling = Watch::new(start);
+        dribbling.request_began();
+        dribbling.request_ended(at(start, 1));
+        for second in 20..30 {
+            dribbling.received(at(start, second));
+            assert_eq!(dribbling.check(at(start, second), &PATIENCE), None);
+        }
+        assert_eq!(dribbling.check(at(start, 30), &PATIENCE), Some(Verdict::SlowRequest), "bytes prolong nothing");
+    }
+
+    #[test]
+    fn idle_connections_end() {
+        let start = Instant::now();
+        for multiplexed in [false, true] {
+            let watch = Watch::new(start);
+            watch.request_began();
+            if multiplexed {
+                watch.multiplexed();
+            }
+            assert_eq!(watch.check(at(start, 1000), &PATIENCE), None, "a request is under way");
+            watch.request_ended(at(start, 1000));
+            if multiplexed {
+                watch.received(at(start, 1001));
+            }
+            assert_eq!(watch.check(at(start, 1059), &PATIENCE), None);
+            assert_eq!(watch.check(at(start, 1060), &PATIENCE), Some(Verdict::Idle));
+        }
+    }
+
+    #[test]
+    fn readers_keep_up() {
+        let start = Instant::now();
+        let watch = Watch::new(start);
+        watch.request_began();
+        watch.blocked(start);
+        watch.sent(1000);
+        assert_eq!(watch.check(at(start, 30), &PATIENCE), None, "fast enough");
+        watch.sent(999);
+        assert_eq!(watch.check(at(start, 59), &PATIENCE), None);
+        assert_eq!(watch.check(at(start, 60), &PATIENCE), Some(Verdict::SlowReader));
+
+        let steady = Watch::new(start);
+        steady.request_began();
+        steady.blocked(start);
+        steady.flushed();
+        assert_eq!(steady.check(at(start, 1000), &PATIENCE), None, "it owes nothing");
+    }
+}

@@ -1,0 +1,202 @@
+//! What clients may take: time, memory, connections, exports.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that fails panics"
+)]
+
+mod support;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use support::*;
+
+/// Asks for an export and reads nothing.
+fn asked(server: &Running, params: &[(&str, &str)]) -> TcpStream {
+    let form = server.signed_form(params);
+    let mut client = connect(server.http);
+    write!(
+        client,
+        "POST /socialize.exportUsers HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: {}\r\n\r\n{form}",
+        server.http,
+        form.len()
+    )
+    .unwrap();
+    client
+}
+
+fn given_up(server: &Running, reason: &str) -> f64 {
+    server.metric(&format!("headcount_connections_given_up_total{{reason=\"{reason}\"}}"))
+}
+
+#[test]
+fn headers_come_in_time() {
+    let server = serve_with(temporary(seven()), "limits = { request_seconds = 1, idle_seconds = 3600 }");
+    let (mut silent, mut slow, mut half) = (connect(server.http), connect(server.http), connect(server.https));
+    half.write_all(b"\x16\x03\x01").unwrap();
+    let dribble = std::thread::spawn(move || {
+        let mut sent = 0;
+        for byte in b"GET /socialize.exportUsers HTTP/1.1\r\nHost: a\r\nX: ".iter().chain(std::iter::repeat(&b'x')) {
+            if slow.write_all(&[*byte]).is_err() {
+                return sent;
+            }
+            sent += 1;
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        sent
+    });
+    assert!(matches!(silent.read(&mut [0; 10]), Ok(0) | Err(_)));
+    assert!(dribble.join().unwrap() < 200, "bytes prolong nothing");
+    assert_eq!(given_up(&server, "slow_request"), 2.0);
+    // A connection between requests is not late.
+    let mut connection = server.plain();
+    assert_eq!(connection.get(server.http, "/healthz", "").status, 200);
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(connection.get(server.http, "/healthz", "").status, 200);
+    drop(half);
+}
+
+#[test]
+fn handshakes_come_in_time() {
+    let server = serve_with(temporary(seven()), "limits = { handshake_seconds = 1 }");
+    let mut half = connect(server.https);
+    half.write_all(b"\x16\x03\x01").unwrap();
+    assert!(matches!(half.read(&mut [0; 10]), Ok(0) | Err(_)));
+    assert_eq!(server.metric("headcount_connections_refused_total{reason=\"handshake\"}"), 1.0);
+}
+
+#[test]
+fn idle_connections_end() {
+    let server = serve_with(temporary(seven()), "limits = { idle_seconds = 1 }");
+    let mut connection = server.plain();
+    assert_eq!(connection.get(server.http, "/healthz", "").status, 200);
+    assert!(connection.closed());
+    assert_eq!(given_up(&server, "idle"), 1.0);
+}
+
+#[test]
+fn bodies_are_bounded_and_come_in_time() {
+    let server = serve_with(temporary(seven()), "limits = { body_bytes = 1000, request_seconds = 1 }");
+    let post = |length: &str, body: &str| {
+        let request = format!(
+            "POST /socialize.exportUsers HTTP/1.1\r\nHost: {}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\n{length}\r\n\r\n{body}",
+            server.http
+        );
+        let mut connection = server.plain();
+        let reply = connection.send(request.as_bytes(), false);
+        (reply.code(), reply.header("connection").map(str::to_owned), connection.closed())
+    };
+    let close = Some("close".to_owned());
+    assert_eq!(post("Content-Length: 1001", ""), (413_001, close.clone(), true));
+    let chunk = format!("7d0\r\n{}\r\n0\r\n\r\n", "a".repeat(2000));
+    assert_eq!(post("Transfer-Encoding: chunked", &chunk), (413_001, close.clone(), true));
+    assert_eq!(post("Content-Length: 10", "abc"), (504_002, close, true));
+}
+
+#[test]
+fn who_does_not_read_keeps_nobody_waiting_and_is_dropped() {
+    let server = serve_with(temporary(many(400_000)), "limits = { exports = 1, slow_seconds = 2, queue_seconds = 20 }");
+    let stuck: Vec<TcpStream> = (0..4).map(|_| asked(&server, &[("format", "csv")])).collect();
+    // There is one slot; they lose it, and others get it.
+    let healthy = server.export(&[("format", "csv")]);
+    assert_eq!(healthy.text().lines().count(), 400_001);
+    eventually("they are dropped", || server.metric("headcount_exports_in_flight") == 0.0);
+    assert_eq!(given_up(&server, "slow_reader"), 4.0);
+    let slow = format!("headcount_exports_total{{site=\"{KEY}\",outcome=\"slow_client\"}}");
+    eventually("that is counted", || server.metric(&slow) == 4.0);
+    for mut client in stuck {
+        let mut all = Vec::new();
+        let ended = client.read_to_end(&mut all);
+        assert!(ended.is_err() || all.len() < healthy.body.len(), "it was not told that this is all");
+    }
+}
+
+#[test]
+fn a_slow_reader_that_goes_on_gets_all_of_it() {
+    let server = serve_with(temporary(many(400_000)), "limits = { exports = 1, slow_seconds = 3600 }");
+    let mut client = asked(&server, &[("format", "csv")]);
+    let mut begin = vec![0; 100];
+    client.read_exact(&mut begin).unwrap();
+    // It loses its slot to others meanwhile, and gets one again.
+    assert!(server.export(&[("format", "json")]).whole);
+    let mut rest = Connection { stream: Box::new(std::io::Cursor::new(begin).chain(client.try_clone().unwrap()).into_stream(client)) };
+    assert_eq!(rest.receive(false).text().lines().count(), 400_001);
+}
+
+/// Reads from one, writes to the other.
+struct Joined<R>(R, TcpStream);
+
+trait IntoStream: Sized {
+    fn into_stream(self, writer: TcpStream) -> Joined<Self>;
+}
+
+impl<R: std::io::Read> IntoStream for R {
+    fn into_stream(self, writer: TcpStream) -> Joined<Self> {
+        Joined(self, writer)
+    }
+}
+
+impl<R: std::io::Read> std::io::Read for Joined<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl<R> std::io::Write for Joined<R> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.1.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.1.flush()
+    }
+}
+
+#[test]
+fn exports_wait_in_a_bounded_queue() {
+    let limits = "limits = { exports = 1, transfers = 2, queue = 0 }";
+    let server = serve_with(temporary(many(400_000)), limits);
+    let first = asked(&server, &[]);
+    eventually("it is under way", || server.metric("headcount_exports_in_flight") == 1.0);
+    let second = server.export(&[("httpStatusCodes", "true")]);
+    // The first may have lost its slot already: then the second is served.
+    if second.status != 200 {
+        assert_eq!((second.status, second.code(), second.header("retry-after")), (403, 403_048, Some("2")));
+    }
+    let third = asked(&server, &[]);
+    eventually("two are under way", || server.metric("headcount_exports_in_flight") == 2.0);
+    let refused = server.export(&[]);
+    assert_eq!((refused.status, refused.code(), refused.header("retry-after")), (200, 403_048, Some("2")));
+    // What is short takes no place.
+    assert_eq!(server.export(&[("limit", "1")]).code(), 0);
+    drop((first, third));
+    eventually("they are gone", || server.metric("headcount_exports_in_flight") == 0.0);
+    assert_eq!(server.export(&[]).status, 200);
+}
+
+#[test]
+fn connections_of_one_address_are_bounded_but_for_this_machine() {
+    let server = serve_with(temporary(seven()), "limits = { connections = 3, connections_per_address = 1 }");
+    let mut held: Vec<Connection> = (0..3).map(|_| server.plain()).collect();
+    for connection in &mut held {
+        assert_eq!(connection.get(server.http, "/healthz", "").status, 200);
+    }
+    // There is no room: the one that has been idle longest goes.
+    let mut fourth = server.plain();
+    assert_eq!(fourth.get(server.http, "/healthz", "").status, 200);
+    assert!(held[0].closed());
+    assert_eq!(held[2].get(server.http, "/healthz", "").status, 200);
+}
+
+#[test]
+fn requests_of_a_key_are_bounded() {
+    let server = serve_with(temporary(seven()), "limits = { requests_per_second = 1 }");
+    let codes: Vec<u64> = (0..12).map(|_| server.export(&[]).code()).collect();
+    assert_eq!(codes[..10], [0; 10]);
+    assert!(codes[10..].contains(&403_048), "{codes:?}");
+}
