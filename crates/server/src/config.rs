@@ -1,15 +1,19 @@
 //! The configuration of a server: a file in TOML, read, checked, and turned into listeners, limits and sites.
 //!
 //! [`Config::load`] goes through `load.rs` (read, parse, paths) and `check.rs` (what types cannot say). Secrets stand in
-//! files of their own or in the environment, and are read by `secret.rs` when [`Config::sites`] is called.
+//! files of their own or in the environment, and are read by `secret.rs` when [`Config::sites`] is called. `edit.rs` changes
+//! the file for `headcount site`.
 
 mod check;
+mod edit;
 mod error;
+mod file;
 mod load;
 mod network;
 mod permissions;
 mod secret;
 mod sites;
+mod tables;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +21,7 @@ use std::path::PathBuf;
 use headcount::method::Permission;
 use serde::Deserialize;
 
+pub use edit::{ConfigEdit, EditError, random_api_key, random_user_key, remove_secret_files};
 pub use error::{ConfigError, printable, shell_quoted};
 pub use network::{Network, NetworkError};
 pub use permissions::{permission_name, permission_named};

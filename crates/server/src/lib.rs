@@ -22,8 +22,9 @@ mod watch;
 mod watched;
 
 pub use config::{
-    Config, ConfigError, Limits, Listen, Network, NetworkError, SecretSource, SiteConfig, Tls, UserKeyConfig,
-    permission_name, permission_named, printable, private_text, shell_quoted,
+    Config, ConfigEdit, ConfigError, EditError, Limits, Listen, Network, NetworkError, SecretSource, SiteConfig, Tls,
+    UserKeyConfig, permission_name, permission_named, printable, private_text, random_api_key, random_user_key,
+    remove_secret_files, shell_quoted,
 };
 pub use notify::{ready, reloading};
 pub use server::{Handle, Server, ServerError};

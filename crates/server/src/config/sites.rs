@@ -42,6 +42,14 @@ impl Config {
         }
         Ok(Sites::new(sites)?)
     }
+
+    /// Where the secrets of all keys are.
+    pub(super) fn all_secrets(&self) -> impl Iterator<Item = &SecretSource> {
+        self.sites.iter().flat_map(|site| {
+            let of_user_keys = site.user_keys.iter().flat_map(|key| &key.secrets);
+            site.secrets.iter().chain(of_user_keys)
+        })
+    }
 }
 
 /// The secrets of a site and its user keys.
