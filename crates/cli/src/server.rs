@@ -9,7 +9,10 @@ use std::thread::{self, JoinHandle};
 
 use headcount::method::Sites;
 use headcount::{Options, Store};
-use headcount_server::{Config, ConfigError, Handle, Listen, SecretSource, Server, ServerError, Tls, shell_quoted};
+use headcount_server::{
+    Config, ConfigEdit, ConfigError, EditError, Handle, Listen, SecretSource, Server, ServerError, Tls, random_api_key,
+    shell_quoted,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -29,6 +32,12 @@ impl From<ConfigError> for Failure {
             ConfigError::Store { source, .. } => Self::from(*source),
             error => Self::failed(error),
         }
+    }
+}
+
+impl From<EditError> for Failure {
+    fn from(error: EditError) -> Self {
+        Self::failed(error)
     }
 }
 
@@ -280,9 +289,12 @@ fn first_start(store: &Path, ui: &Ui) -> Result<PathBuf, Failure> {
     }
     // What is no store gets no keys.
     drop(Store::open_read_only(store, &Options::default())?);
-    let secret = beside(store, ".secret");
-    headcount_server::edit::make(&file, store, &secret)?;
-    ui.note(&format!("made {} and {}, for this user alone", file.display(), secret.display()));
+    let mut edit = ConfigEdit::open_or_new(&file)?;
+    if edit.is_new() {
+        let secret = edit.add_site_of_store(&random_api_key()?, store)?;
+        edit.save()?;
+        ui.note(&format!("made {}, which names the key, and {}, for this user alone", file.display(), secret.display()));
+    }
     Ok(file)
 }
 

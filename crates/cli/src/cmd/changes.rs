@@ -65,7 +65,7 @@ struct SeqObject {
 /// # Errors
 /// When the store cannot be read, no longer holds the changes, or standard output cannot be written.
 pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
-    let snapshot = store::open(&args.store)?.snapshot();
+    let snapshot = store::open_or_ask(&args.store, &format!("since={}", args.since))?.snapshot();
     let seq = SeqObject { seq: snapshot.seq() };
     let mut out = Out::new(args.format)?;
     let mut failed = None;

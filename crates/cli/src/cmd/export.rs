@@ -10,6 +10,7 @@ use headcount::{
     Compression, CompressionError, DigestAlgorithm, Export, ExportError, Fields, Format, Manifest, Progress,
     ResumeRecord, Snapshot, Summary,
 };
+use headcount_server::shell_quoted;
 
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::cancel_on_signals;
@@ -187,7 +188,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     }
     let file = args.resume.as_deref().or(file);
     let progress = Arc::new(Progress::default());
-    let store = store::open(&args.store)?;
+    let store = store::open_or_ask(&args.store, &request(args, format))?;
     cancel_on_signals(&progress)?;
     let export = export(args, &store.snapshot(), format, &progress).compress(compression);
     progress.set_phase("exporting");
@@ -205,6 +206,18 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
         ui.note(&format!("manifest {}: {} {}", manifest.display(), digest.algorithm, digest.hex));
     }
     Ok(Outcome::Done)
+}
+
+/// What a server that has the store is asked for the same users.
+fn request(args: &Args, format: Format) -> String {
+    let mut words = vec![format!("format={format}")];
+    words.extend(args.fields.as_ref().map(|fields| format!("fields={fields}")));
+    words.extend(args.limit.map(|limit| format!("limit={limit}")));
+    words.extend(args.after.as_ref().map(|uid| shell_quoted(Path::new(&format!("after={uid}")))));
+    words.extend(args.since.map(|seq| format!("since={seq}")));
+    words.extend(args.include_pending.then(|| "includPendingUsers=true".to_owned()));
+    words.extend(args.output.as_deref().map(|file| format!("-o {}", shell_quoted(file))));
+    words.join(" ")
 }
 
 /// Says how an export that broke off is continued, where it can be.

@@ -30,7 +30,7 @@ pub(crate) struct Args {
 /// # Errors
 /// When the store cannot be read or standard output not be written.
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
-    let store = store::open(&args.store)?;
+    let store = store::open_or_ask(&args.store, "format=ndjson")?;
     let snapshot = store.snapshot();
     let Some(user) = snapshot.find_user(&args.provider, &args.provider_uid)? else {
         ui.error(&format!("no user has the identity {:?} of {:?}", args.provider_uid, args.provider));

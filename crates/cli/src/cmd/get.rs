@@ -1,6 +1,8 @@
 //! `headcount get`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use headcount_server::shell_quoted;
 
 use crate::failure::{Failure, Outcome};
 use crate::store;
@@ -31,7 +33,7 @@ pub(crate) struct Args {
 /// # Errors
 /// When the store cannot be read or standard output not be written.
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
-    let store = store::open(&args.store)?;
+    let store = store::open_or_ask(&args.store, &request(&args.uids))?;
     let snapshot = store.snapshot();
     let mut outcome = Outcome::Done;
     for uid in &args.uids {
@@ -43,4 +45,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
         }
     }
     Ok(outcome)
+}
+
+/// What a server that has the store is asked: it answers about one user at a time.
+fn request(uids: &[String]) -> String {
+    let uid = uids.first().map(String::as_str).unwrap_or_default();
+    format!("getUserInfo {}", shell_quoted(Path::new(&format!("UID={uid}"))))
 }

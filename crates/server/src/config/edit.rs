@@ -127,9 +127,22 @@ impl ConfigEdit {
     /// # Errors
     /// When there is a key of that name, or the secret cannot be written.
     pub fn add_site(&mut self, api_key: &str, store: &Path) -> Result<PathBuf, EditError> {
+        self.add_site_as(api_key, store, &stem(api_key))
+    }
+
+    /// The same, with a secret whose file is named after the store: `site.hc.secret`.
+    ///
+    /// # Errors
+    /// As [`add_site`](Self::add_site).
+    pub fn add_site_of_store(&mut self, api_key: &str, store: &Path) -> Result<PathBuf, EditError> {
+        let name = store.components().next_back().map(|name| name.as_os_str().to_string_lossy().into_owned());
+        self.add_site_as(api_key, store, &name.unwrap_or_else(|| stem(api_key)))
+    }
+
+    fn add_site_as(&mut self, api_key: &str, store: &Path, stem: &str) -> Result<PathBuf, EditError> {
         self.check_free("apiKey", api_key)?;
         let store = absolute(store).map_err(|e| EditError::io("find", store, e))?;
-        let secret = self.new_secret(&stem(api_key))?;
+        let secret = self.new_secret(stem)?;
         let mut site = Table::new();
         site.insert("api_key", text(api_key));
         site.insert("store", text(self.relative(&store)?));
