@@ -1,6 +1,5 @@
 //! Certificates and keys: read from PEM, and replaced while the server runs.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -86,18 +85,4 @@ impl Certificate {
     pub(crate) fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
         Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner)).into()
     }
-}
-
-/// Whether an error of a handshake is the client's, who came with something else than TLS or went away.
-pub(crate) fn is_clients(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::InvalidData
-            | io::ErrorKind::UnexpectedEof
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::InvalidInput
-            | io::ErrorKind::Other
-    )
 }
