@@ -5,7 +5,7 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use headcount::method::Api;
 use hyper::body::{Body, Incoming};
@@ -100,8 +100,8 @@ async fn http<S>(
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&place.watch)));
     let peer = connection.peer;
     let service = service_fn(move |request| connection.clone().serve(request));
+    place.watch.expect_requests(multiplexed, Instant::now());
     let ended = if multiplexed {
-        place.watch.multiplexed();
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
         builder.max_concurrent_streams(100).max_send_buf_size(WRITE_BUFFER);
@@ -165,7 +165,9 @@ async fn run<C: Graceful>(mut running: Pin<&mut C>, place: &Place, mut stage: st
         match *stage.borrow_and_update() {
             Stage::Running => {}
             Stage::Draining => running.as_mut().shut_down(),
-            Stage::Aborting => place.watch.give_up(Verdict::Stopped),
+            Stage::Aborting => {
+                place.watch.give_up(Verdict::Stopped);
+            }
         }
         tokio::select! {
             ended = running.as_mut() => return Ended::Closed(ended),

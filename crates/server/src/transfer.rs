@@ -82,8 +82,7 @@ impl Transfer {
         }
         state.offered = None;
         drop(state);
-        self.connection.give_up(Verdict::SlowReader);
-        Some(Verdict::SlowReader)
+        self.connection.give_up(Verdict::SlowReader).then_some(Verdict::SlowReader)
     }
 }
 

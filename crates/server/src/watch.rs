@@ -76,6 +76,8 @@ impl Window {
 
 #[derive(Debug)]
 struct State {
+    /// Whether it speaks HTTP by now: a handshake has a bound of its own.
+    speaks: bool,
     /// Requests that are not answered to the end.
     requests: usize,
     /// Whether there has been one.
@@ -103,6 +105,7 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) fn new(now: Instant) -> Self {
         let state = State {
+            speaks: false,
             requests: 0,
             had_request: false,
             idle_since: now,
@@ -120,9 +123,13 @@ impl Watch {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on requests come over HTTP/2.
-    pub(crate) fn multiplexed(&self) {
-        self.lock().multiplexed = true;
+    /// From now on requests are expected, by HTTP/2 where it is `multiplexed`.
+    pub(crate) fn expect_requests(&self, multiplexed: bool, now: Instant) {
+        let mut state = self.lock();
+        state.speaks = true;
+        state.multiplexed = multiplexed;
+        state.idle_since = now;
+        state.head_since = None;
     }
 
     pub(crate) fn is_multiplexed(&self) -> bool {
@@ -197,7 +204,7 @@ impl Watch {
     /// Looks at the rules; what breaks one is given up.
     pub(crate) fn check(&self, now: Instant, patience: &Patience) -> Option<Verdict> {
         let mut state = self.lock();
-        if state.verdict.is_some() {
+        if state.verdict.is_some() || !state.speaks {
             return None;
         }
         let over = |since: Instant, bound: Duration| now.saturating_duration_since(since) >= bound;
@@ -216,14 +223,17 @@ impl Watch {
             return None;
         };
         drop(state);
-        self.give_up(verdict);
-        Some(verdict)
+        self.give_up(verdict).then_some(verdict)
     }
 
-    /// Ends the connection.
-    pub(crate) fn give_up(&self, verdict: Verdict) {
-        self.lock().verdict.get_or_insert(verdict);
+    /// Ends the connection, unless it was given up before.
+    pub(crate) fn give_up(&self, verdict: Verdict) -> bool {
+        let mut state = self.lock();
+        let is_first = state.verdict.is_none();
+        state.verdict.get_or_insert(verdict);
+        drop(state);
         self.given_up.notify_one();
+        is_first
     }
 
     /// Why it was given up, once it was.
@@ -261,11 +271,14 @@ mod tests {
     fn headers_come_in_time() {
         let start = Instant::now();
         let silent = Watch::new(start);
+        assert_eq!(silent.check(at(start, 99), &PATIENCE), None, "a handshake is not a request");
+        silent.expect_requests(false, start);
         assert_eq!(silent.check(at(start, 9), &PATIENCE), None);
         assert_eq!(silent.check(at(start, 10), &PATIENCE), Some(Verdict::SlowRequest));
         assert_eq!(silent.check(at(start, 11), &PATIENCE), None, "said once");
 
         let dribbling = Watch::new(start);
+        dribbling.expect_requests(false, start);
         dribbling.request_began();
         dribbling.request_ended(at(start, 1));
         for second in 20..30 {
@@ -280,10 +293,8 @@ mod tests {
         let start = Instant::now();
         for multiplexed in [false, true] {
             let watch = Watch::new(start);
+            watch.expect_requests(multiplexed, start);
             watch.request_began();
-            if multiplexed {
-                watch.multiplexed();
-            }
             assert_eq!(watch.check(at(start, 1000), &PATIENCE), None, "a request is under way");
             watch.request_ended(at(start, 1000));
             if multiplexed {
@@ -298,6 +309,7 @@ mod tests {
     fn readers_keep_up() {
         let start = Instant::now();
         let watch = Watch::new(start);
+        watch.expect_requests(false, start);
         watch.request_began();
         watch.blocked(start);
         watch.sent(1000);
@@ -307,6 +319,7 @@ mod tests {
         assert_eq!(watch.check(at(start, 60), &PATIENCE), Some(Verdict::SlowReader));
 
         let steady = Watch::new(start);
+        steady.expect_requests(false, start);
         steady.request_began();
         steady.blocked(start);
         steady.flushed();

@@ -79,7 +79,8 @@ impl Request {
 
     /// Whether nobody but this machine is known to have seen it: both ends are loopback addresses, and no header says
     /// that a proxy passed it on.
-    pub(crate) fn is_local(&self) -> bool {
+    #[must_use]
+    pub fn is_local(&self) -> bool {
         let forwarded = |name: &str| {
             let known = ["forwarded", "via"].iter().any(|known| name.eq_ignore_ascii_case(known));
             known || name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case("x-forwarded-"))
