@@ -57,7 +57,7 @@ pub use headcount_block::{
 pub use headcount_export::{
     CheckError, CheckReport, Chunk, Chunks, Compression, CompressionError, Digest, DigestAlgorithm, Envelope,
     Error as ExportError, Export, Field, Fields, FieldsError, Format, Length, Manifest, ManifestError, ManifestFile,
-    Problem, ResumeError, ResumeRecord, Summary, Unchecked, check_file, iso8601,
+    Prepared, Problem, ResumeError, ResumeRecord, Summary, Unchecked, check_file, iso8601,
 };
 
 pub use headcount_store::{

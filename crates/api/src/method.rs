@@ -1,12 +1,15 @@
 //! `socialize.exportUsers` and the methods around it, without a socket: a [`Request`] in, a [`Response`] out.
 //!
-//! The way of a request through [`Api::handle`]: `call.rs` decodes it with `params.rs`; `auth.rs` finds out who asks, by
-//! `signature.rs` and `nonce.rs`, a secret, or `token.rs`; `export.rs` or `verbs.rs` answers; what is refused becomes an
-//! envelope in `call.rs`. An export streams out of `body.rs`. `docs/API.md` says what clients may expect.
+//! The way of a request through [`Api::admit`]: `call.rs` decodes it with `params.rs`; `auth.rs` finds out who asks, by
+//! `signature.rs` and `nonce.rs`, a secret, or `token.rs`; `wish.rs`, `token.rs` or `verbs.rs` reads the values of the
+//! parameters. What may be done is an [`Admitted`], and [`answer`](Admitted::answer) does it: `export.rs`, whose body streams out
+//! of `body.rs`, or `verbs.rs`. What is refused in either phase becomes an envelope in `call.rs`. `docs/API.md` says what
+//! clients may expect.
 //!
-//! Nothing here opens a socket, reads a clock, or keeps a thread of its own beside those that render an export. Verbs that
-//! write return when the commit is on disk.
+//! Nothing here opens a socket, reads a clock, or keeps a thread of its own beside those that render an export. The first
+//! phase never blocks; [`Work`] says for what the second does.
 
+mod admission;
 mod api;
 mod auth;
 mod body;
@@ -29,7 +32,9 @@ mod token_file;
 mod values;
 mod verb;
 mod verbs;
+mod wish;
 
+pub use admission::{Admission, Admitted, Work};
 pub use api::{Api, Limiter, Settings};
 pub use body::{ExportBody, Piece};
 pub use error::{Code, Failure};

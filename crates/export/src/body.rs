@@ -106,7 +106,7 @@ impl<'a> Body<'a> {
     }
 
     fn text(&mut self, text: &[u8]) -> Result<(), Error> {
-        let mut buffer = Buffer::new();
+        let mut buffer = Buffer::short();
         buffer.extend(text);
         if buffer.len() > 0 { self.put(&mut buffer) } else { Ok(()) }
     }

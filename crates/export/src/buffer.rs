@@ -8,6 +8,8 @@ pub(crate) const HEADROOM: usize = 64;
 pub(crate) const SLACK: usize = crate::kernel::WINDOW;
 /// A buffer is handed on once it holds this many bytes.
 pub(crate) const CHUNK: usize = 256 << 10;
+/// Length of a buffer that a full chunk was rendered into.
+const FULL: usize = HEADROOM + CHUNK + CHUNK / 2;
 
 /// Users and identities that were rendered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub(crate) struct Buffer {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
+    /// Length that it grows to at least.
+    least: usize,
     pub(crate) counts: Counts,
 }
 
@@ -40,9 +44,15 @@ impl Default for Buffer {
 }
 
 impl Buffer {
-    /// An empty buffer.
+    /// An empty buffer, for chunks: it grows at once to what a full one takes, so that there is one growth in its life.
     pub(crate) fn new() -> Self {
-        Self { bytes: vec![0; HEADROOM + SLACK], start: HEADROOM, end: HEADROOM, counts: Counts::default() }
+        Self { least: FULL, ..Self::short() }
+    }
+
+    /// An empty buffer for what may be short: it grows with what is put into it.
+    pub(crate) fn short() -> Self {
+        let bytes = vec![0; HEADROOM + SLACK];
+        Self { bytes, start: HEADROOM, end: HEADROOM, least: 0, counts: Counts::default() }
     }
 
     /// Forgets the rendered bytes and keeps the memory.
@@ -76,8 +86,8 @@ impl Buffer {
     pub(crate) fn reserve(&mut self, more: usize) -> &mut [u8] {
         let need = self.end + more + SLACK;
         if self.bytes.len() < need {
-            // Grown at once to what a full chunk takes, so that there is one growth in a buffer's life.
-            self.bytes.resize(need.max(HEADROOM + CHUNK + CHUNK / 2), 0);
+            let doubled = (2 * self.bytes.len()).min(FULL);
+            self.bytes.resize(need.max(doubled).max(self.least), 0);
         }
         &mut self.bytes
     }

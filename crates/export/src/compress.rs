@@ -189,7 +189,7 @@ pub(crate) struct Stage<'a> {
 impl<'a> Stage<'a> {
     /// A stage before `to`; with one thread, all is done in the calling one.
     pub(crate) fn new(compression: Compression, threads: usize, to: &'a mut dyn Sink) -> Self {
-        let (plain, out) = (Vec::with_capacity(CUT), Buffer::new());
+        let (plain, out) = (Vec::with_capacity(CUT), Buffer::short());
         Self { to, compression, threads, pool: None, own: None, plain, out, begun: false, bytes: 0 }
     }
 

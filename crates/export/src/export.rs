@@ -20,6 +20,7 @@ use crate::layout::Layout;
 use crate::length::Length;
 use crate::pipeline::{Ends, Job, run};
 use crate::plan::Plan;
+use crate::prepared::Prepared;
 use crate::probe::end_uid;
 use crate::since;
 use crate::sink::{PIPE_PIECE, Sink, WriteSink, enlarge_pipe};
@@ -39,7 +40,7 @@ pub struct Export<S> {
     pub(crate) fsync: bool,
     pub(crate) manifest: Option<DigestAlgorithm>,
     pub(crate) compression: Option<Compression>,
-    progress: Option<Arc<Progress>>,
+    pub(crate) progress: Option<Arc<Progress>>,
 }
 
 /// What a whole export held.
@@ -222,8 +223,7 @@ impl<S: Source + Clone + 'static> Export<S> {
         if self.since.is_some() || self.compression.is_some() {
             return self.check().map(|()| Length::Unknown);
         }
-        let plan = Plan::new(&self.source, &self.select(), Scan::Never)?;
-        Ok(plan.length(&self.effective(), &self.trailer(&plan)))
+        self.prepare().map(|prepared| prepared.len())
     }
 
     /// Writes the export to `to` and flushes it.
@@ -250,14 +250,14 @@ impl<S: Source + Clone + 'static> Export<S> {
         self.write_pieces(&mut File::from(own), name, piece)
     }
 
-    /// The export as an iterator of buffers, rendered by threads of its own a few buffers ahead. Dropping it ends them.
+    /// The export as a sequence of buffers, rendered by threads of its own a few buffers ahead. Dropping it ends them.
     /// An error is the last item; before it, JSON is closed as by [`write_to`](Self::write_to).
     ///
     /// # Errors
     /// When no thread can be started.
     pub fn chunks(&self) -> Result<Chunks, Error> {
-        let export = self.clone();
-        Chunks::start(move |sink| export.write_sink(sink))
+        // What takes a pass over the users is left to the thread.
+        Prepared::later(self).chunks()
     }
 
     pub(crate) fn write_named(&self, to: &mut (impl Write + Send), name: &str) -> Result<Summary, Error> {
@@ -272,7 +272,7 @@ impl<S: Source + Clone + 'static> Export<S> {
         written.and_then(|summary| flushed.map(|()| summary))
     }
 
-    fn write_sink(&self, sink: &mut dyn Sink) -> Result<Summary, Error> {
+    pub(crate) fn write_sink(&self, sink: &mut dyn Sink) -> Result<Summary, Error> {
         let plan = self.plan()?;
         self.write_plan(&plan, &self.effective(), sink)
     }
@@ -384,14 +384,14 @@ impl<S: Source + Clone + 'static> Export<S> {
 
     fn write_users(&self, plan: &Plan, layout: &Layout, body: &mut Body<'_>) -> Result<Ends, Error> {
         let Some(range) = &plan.range else { return Ok(Ends::default()) };
-        let job = Job { source: &self.source, layout, range, progress: self.progress.as_deref() };
         let small = plan.users_len(layout).is_some_and(|len| len <= SMALL);
+        let job = Job { source: &self.source, layout, range, progress: self.progress.as_deref(), small };
         // Rendering is a small part of the work where the result is compressed, which has threads of its own.
         let threads = if self.compression.is_some() { 1 } else { self.workers(small) };
         run(job, threads, body)
     }
 
-    fn select(&self) -> Select {
+    pub(crate) fn select(&self) -> Select {
         Select {
             after: self.after.as_ref().map(|uid| uid.as_bytes().to_vec()),
             limit: self.limit,

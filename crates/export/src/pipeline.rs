@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, ScopedJoinHandle};
 
-pub(crate) use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+pub(crate) use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use headcount_block::{Error as SourceError, Part, Progress, Source, UidRange};
 
 use crate::body::Body;
@@ -52,6 +52,8 @@ pub(crate) struct Job<'a, S> {
     pub(crate) layout: &'a Layout,
     pub(crate) range: &'a UidRange,
     pub(crate) progress: Option<&'a Progress>,
+    /// Whether it may be much shorter than a chunk.
+    pub(crate) small: bool,
 }
 
 impl<S> Clone for Job<'_, S> {
@@ -89,7 +91,8 @@ impl Outlet for BodyOutlet<'_, '_> {
 fn inline<S: Source>(job: Job<'_, S>, body: &mut Body<'_>) -> Result<Ends, Error> {
     let mut ends = Ends::default();
     let mut outlet = BodyOutlet(body);
-    let mut renderer = Renderer::new(job.layout, job.progress, &mut outlet);
+    let buffer = if job.small { Buffer::short() } else { Buffer::new() };
+    let mut renderer = Renderer::new(job.layout, job.progress, &mut outlet, buffer);
     for part in job.source.parts(job.range)? {
         job.check()?;
         let part = part?;
@@ -242,7 +245,7 @@ impl Outlet for TurnOutlet<'_, '_, '_> {
 fn render_parts<S: Source>(job: Job<'_, S>, queue: &Mutex<Queue<'_>>, turns: &Turns<'_, '_>) {
     let _alarm = Alarm(turns);
     let mut outlet = TurnOutlet { turns, number: 0, held: Vec::new(), held_bytes: 0, spare: Vec::new() };
-    let mut renderer = Renderer::new(job.layout, job.progress, &mut outlet);
+    let mut renderer = Renderer::new(job.layout, job.progress, &mut outlet, Buffer::new());
     while !turns.is_stopped() {
         let Some((number, part)) = lock(queue).take() else { return };
         renderer.outlet().number = number;

@@ -74,14 +74,15 @@ pub(crate) struct Renderer<'a, O> {
 }
 
 impl<'a, O: Outlet> Renderer<'a, O> {
-    pub(crate) fn new(layout: &'a Layout, progress: Option<&'a Progress>, outlet: &'a mut O) -> Self {
+    /// A renderer into `buffer` first, and from then on into those that `outlet` leaves.
+    pub(crate) fn new(layout: &'a Layout, progress: Option<&'a Progress>, outlet: &'a mut O, buffer: Buffer) -> Self {
         Self {
             layout,
             progress,
             outlet,
             fast: layout.is_fast(),
             templates: Cache::default(),
-            page: Page { buffer: Buffer::new(), scratch: Vec::new(), counts: Counts::default() },
+            page: Page { buffer, scratch: Vec::new(), counts: Counts::default() },
             refused: None,
         }
     }

@@ -29,7 +29,7 @@ pub(crate) struct Found {
 /// What the source reports, [`SourceError::TooOld`] among it before anything is written, and what the sink reports.
 pub(crate) fn write(source: &impl Source, layout: &Layout, since: u64, body: &mut Body<'_>) -> Result<Found, Error> {
     let json = layout.format == Format::Json;
-    let mut pass = Pass { layout, body, buffer: Buffer::new(), scratch: Vec::new(), found: Found::default() };
+    let mut pass = Pass { layout, body, buffer: Buffer::short(), scratch: Vec::new(), found: Found::default() };
     run(source, since, |change| match kept(layout, change) {
         Change::User(user) => pass.user(&user),
         Change::Deleted(_) if json => Ok(()),

@@ -4,18 +4,15 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use crate::method::auth;
+use crate::method::admission::{self, Admission};
 use crate::method::call::Call;
-use crate::method::error::{Code, Failure};
-use crate::method::export;
+use crate::method::error::Failure;
 use crate::method::nonce::Nonces;
 use crate::method::pins::Pins;
 use crate::method::request::{Request, millis};
-use crate::method::response::{Body, Response};
+use crate::method::response::Response;
 use crate::method::site::Sites;
-use crate::method::token::{self, MemoryTokens, TokenStore};
-use crate::method::verb::Verb;
-use crate::method::verbs;
+use crate::method::token::{MemoryTokens, TokenStore};
 
 /// Settings of the method.
 #[derive(Debug, Clone)]
@@ -94,7 +91,7 @@ pub struct Api {
     pub(crate) nonces: Nonces,
     pub(crate) pins: Arc<Pins>,
     pub(crate) tokens: Arc<dyn TokenStore>,
-    limiter: Option<Arc<dyn Limiter>>,
+    pub(crate) limiter: Option<Arc<dyn Limiter>>,
 }
 
 impl Api {
@@ -149,58 +146,28 @@ impl Api {
         self.pins.release(api_key);
     }
 
-    /// Answers a request.
+    /// Decides about a request by what it says: HTTP method, body, credentials, permission, and the values of its
+    /// parameters. It takes no more than some CPU time, and waits for nothing; what it admits is answered by
+    /// [`Admitted::answer`](crate::method::Admitted::answer).
+    pub fn admit(&self, request: Request) -> Admission {
+        admission::admit(self, request)
+    }
+
+    /// Answers a request: [`admit`](Self::admit) and [`answer`](crate::method::Admitted::answer) in one.
     ///
     /// An export has begun to be rendered when it returns; a verb that writes has been committed.
     #[must_use]
     pub fn handle(&self, request: &Request) -> Response {
-        let mut call = Call::new(request, self.settings.max_body);
-        let answer = self.answer(&mut call);
-        let mut response = answer.unwrap_or_else(|failure| call.refuse(&failure));
-        if request.method == "HEAD" {
-            response.body = Body::Bytes(Vec::new());
+        match self.admit(request.clone()) {
+            Admission::Refused(response) => response,
+            Admission::Admitted(admitted) => admitted.answer(),
         }
-        response
     }
 
-    /// The answer to a request that a server refuses by itself: a queue that is full, a body that is too long, a
-    /// deadline.
+    /// The answer to a request that a server refuses by itself before it is admitted: a body that is too long, too many
+    /// connections.
     #[must_use]
     pub fn refuse(&self, request: &Request, failure: &Failure) -> Response {
-        let mut response = Call::new(request, self.settings.max_body).refuse(failure);
-        if request.method == "HEAD" {
-            response.body = Body::Bytes(Vec::new());
-        }
-        response
-    }
-
-    /// The order is that of the contract: HTTP method, body, duplicates, credentials, permission, values.
-    fn answer(&self, call: &mut Call<'_>) -> Result<Response, Failure> {
-        let verb = call.check()?;
-        if verb == Verb::GetToken {
-            let client = auth::client(self, call)?;
-            call.know(&client);
-            self.limit(call, &client)?;
-            call.check_params(verb)?;
-            return token::grant(self, call, &client);
-        }
-        let caller = auth::caller(self, call)?;
-        call.know(&caller);
-        self.limit(call, &caller)?;
-        caller.require(verb)?;
-        call.check_params(verb)?;
-        match verb {
-            Verb::ExportUsers => export::export_users(self, call, &caller),
-            _ => verbs::answer(call, verb, &caller),
-        }
-    }
-
-    fn limit(&self, call: &Call<'_>, caller: &auth::Caller) -> Result<(), Failure> {
-        let Some(limiter) = &self.limiter else { return Ok(()) };
-        let admitted = limiter.admit(&caller.site.api_key, caller.user_key.as_deref(), call.request.now);
-        admitted.map_err(|wait| {
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            Failure::new(Code::RateLimit, "too many requests of this key").retry_after(seconds.max(1))
-        })
+        Call::new(request.clone(), self.settings.max_body).refuse(failure)
     }
 }

@@ -27,6 +27,8 @@ impl Caller {
     /// Refuses what the key may not do.
     pub(crate) fn require(&self, verb: Verb) -> Result<(), Failure> {
         let needed = match verb {
+            // A token may do what its key may.
+            Verb::GetToken => return Ok(()),
             Verb::ExportUsers | Verb::GetUserInfo => Permission::Export,
             _ => Permission::Write,
         };
@@ -78,9 +80,9 @@ fn contradiction() -> Failure {
     )
 }
 
-fn credential<'c>(call: &'c Call<'_>) -> Result<Credential<'c>, Failure> {
+fn credential<'c>(call: &'c Call) -> Result<Credential<'c>, Failure> {
     let params = &call.params;
-    let header = match authorization(call.request)? {
+    let header = match authorization(&call.request)? {
         Some(Authorization::Token { scheme, token }) => Some((scheme, token)),
         Some(Authorization::Basic { .. }) => {
             let details = "Authorization: Basic is for socialize.getToken; expected OAuth or Bearer and a token";
@@ -114,7 +116,7 @@ fn site_of(sites: &Sites, api_key: &str) -> Result<Arc<Site>, Failure> {
 }
 
 /// Who asks for anything but a token.
-pub(crate) fn caller(api: &Api, call: &Call<'_>) -> Result<Caller, Failure> {
+pub(crate) fn caller(api: &Api, call: &Call) -> Result<Caller, Failure> {
     let params = &call.params;
     let credential = credential(call)?;
     if matches!(credential, Credential::Signature(_)) {
@@ -125,7 +127,7 @@ pub(crate) fn caller(api: &Api, call: &Call<'_>) -> Result<Caller, Failure> {
         Some(api_key) => Some(site_of(&sites, api_key)?),
         None => None,
     };
-    let private = is_private(api, call.request);
+    let private = is_private(api, &call.request);
     let user_key = params.get("userKey");
     let of_site = || site.clone().ok_or_else(|| Failure::missing("apiKey"));
     match credential {
@@ -154,9 +156,9 @@ fn secret_over_http() -> Failure {
 }
 
 /// The client that asks for a token: one of several ways to give an id and a secret, or a signature.
-pub(crate) fn client(api: &Api, call: &Call<'_>) -> Result<Caller, Failure> {
+pub(crate) fn client(api: &Api, call: &Call) -> Result<Caller, Failure> {
     let params = &call.params;
-    let basic = match authorization(call.request)? {
+    let basic = match authorization(&call.request)? {
         Some(Authorization::Basic { id, secret }) => Some((id, secret)),
         Some(Authorization::Token { .. }) => return Err(contradiction()),
         None => None,
@@ -182,7 +184,7 @@ pub(crate) fn client(api: &Api, call: &Call<'_>) -> Result<Caller, Failure> {
         return Err(contradiction());
     }
     let (site, user_key) = identify(&api.sites(), call, basic_id.as_deref().or(params.get("client_id")))?;
-    let private = is_private(api, call.request);
+    let private = is_private(api, &call.request);
     match (secret, sig) {
         (Some(_), _) if !private => Err(secret_over_http()),
         (_, Some(_)) if !private => Err(Failure::new(Code::InvalidRequestFormat, "a token is given over HTTPS only")),
@@ -192,7 +194,7 @@ pub(crate) fn client(api: &Api, call: &Call<'_>) -> Result<Caller, Failure> {
 }
 
 /// The site and user key that a client names, by `client_id`, which may be either, and by `apiKey` and `userKey`.
-fn identify(sites: &Sites, call: &Call<'_>, id: Option<&str>) -> Result<(Arc<Site>, Option<String>), Failure> {
+fn identify(sites: &Sites, call: &Call, id: Option<&str>) -> Result<(Arc<Site>, Option<String>), Failure> {
     let (api_key, user_key) = (call.params.get("apiKey"), call.params.get("userKey").map(str::to_owned));
     let Some(id) = id else {
         return Ok((site_of(sites, call.params.required("apiKey")?)?, user_key));
@@ -221,6 +223,8 @@ fn unknown_user_key() -> Failure {
 }
 
 fn with_secret(site: Arc<Site>, user_key: Option<&str>, text: &str) -> Result<Caller, Failure> {
+    // What is sent out of a file ends with the file's line end.
+    let text = text.trim();
     let decoy = [Secret::decoy()];
     let (secrets, known) = secrets_of(&site, user_key, &decoy);
     // All of them are compared, whichever fits.
@@ -233,10 +237,10 @@ fn with_secret(site: Arc<Site>, user_key: Option<&str>, text: &str) -> Result<Ca
     }
 }
 
-fn signed(api: &Api, call: &Call<'_>, site: Arc<Site>, user_key: Option<&str>, sig: &str) -> Result<Caller, Failure> {
+fn signed(api: &Api, call: &Call, site: Arc<Site>, user_key: Option<&str>, sig: &str) -> Result<Caller, Failure> {
     let decoy = [Secret::decoy()];
     let (secrets, known) = secrets_of(&site, user_key, &decoy);
-    let urls = signature::urls(call.request, &api.settings.public_urls);
+    let urls = signature::urls(&call.request, &api.settings.public_urls);
     let mac = signature::decode(sig);
     let signer =
         signature::signer(&call.request.method, &urls, &call.params, secrets, mac.as_deref().unwrap_or_default());

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use headcount_export::{Chunk, Chunks, Error, Summary};
@@ -63,7 +64,8 @@ impl Hold {
     }
 }
 
-/// The body of an export. An `Err` is the last item, and means: break the transfer off. Dropping it ends the export.
+/// The body of an export, for a thread to iterate over or for a task to poll. An `Err` is the last item, and means: break the
+/// transfer off. Dropping it ends the export, and waits for nobody.
 #[derive(Debug)]
 pub struct ExportBody {
     chunks: Chunks,
@@ -74,6 +76,10 @@ pub struct ExportBody {
     left: Option<u64>,
     /// Whether the last of them is the last of the export.
     to_end: bool,
+    /// The piece that completes the length: kept until the export has ended well.
+    last: Option<Piece>,
+    /// Bytes beyond the promised ones: the export's own error is waited for, if it has one.
+    excess: Option<u64>,
     jsonp: Option<Jsonp>,
     hold: Option<Hold>,
     ended: bool,
@@ -81,9 +87,21 @@ pub struct ExportBody {
 
 impl ExportBody {
     /// Waits for the first chunk, so that what fails before it can still be said properly.
-    pub(crate) fn new(mut chunks: Chunks, length: Option<u64>) -> Result<Self, Error> {
+    pub(crate) fn new(chunks: Chunks, length: Option<u64>) -> Result<Self, Error> {
+        let mut chunks = chunks.detach();
         let first = chunks.next().transpose()?;
-        Ok(Self { chunks, first, skip: 0, left: length, to_end: true, jsonp: None, hold: None, ended: false })
+        Ok(Self {
+            chunks,
+            first,
+            skip: 0,
+            left: length,
+            to_end: true,
+            last: None,
+            excess: None,
+            jsonp: None,
+            hold: None,
+            ended: false,
+        })
     }
 
     /// Only these bytes, of `total`.
@@ -96,7 +114,7 @@ impl ExportBody {
 
     /// As a call of `callback`. The length is no longer known.
     pub(crate) fn jsonp(mut self, callback: &str) -> Self {
-        self.jsonp = Some(Jsonp { head: Some(format!("{callback}(")), carry: Vec::new() });
+        self.jsonp = Some(Jsonp::new(callback));
         self.left = None;
         self
     }
@@ -113,85 +131,111 @@ impl ExportBody {
         self.chunks.summary()
     }
 
-    fn take(&mut self) -> Option<Result<Chunk, Error>> {
-        self.first.take().map(Ok).or_else(|| self.chunks.next())
+    /// The next piece, as [`next`](Iterator::next) has it, without blocking; when there is none yet, the task of `cx` is
+    /// woken once there is.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Error>>> {
+        self.advance(|chunks| chunks.poll_next(cx))
     }
 
-    fn piece(&mut self) -> Option<Result<Piece, Error>> {
+    /// The next piece, out of what `next` gets of the chunks.
+    fn advance(
+        &mut self,
+        next: impl FnMut(&mut Chunks) -> Poll<Option<Result<Chunk, Error>>>,
+    ) -> Poll<Option<Result<Piece, Error>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let piece = ready!(self.piece(next));
+        // A server that has sent what was promised does not ask again.
+        self.ended = piece.as_ref().is_none_or(Result::is_err) || self.left == Some(0);
+        if let Some(hold) = self.hold.take_if(|_| self.ended)
+            && matches!(piece, Some(Err(_)))
+        {
+            hold.keep();
+        }
+        Poll::Ready(piece)
+    }
+
+    fn piece(
+        &mut self,
+        mut next: impl FnMut(&mut Chunks) -> Poll<Option<Result<Chunk, Error>>>,
+    ) -> Poll<Option<Result<Piece, Error>>> {
         if let Some(head) = self.jsonp.as_mut().and_then(|jsonp| jsonp.head.take()) {
-            return Some(Ok(Piece(Part::Bytes(head.into_bytes()))));
+            return Poll::Ready(Some(Ok(Piece(Part::Bytes(head.into_bytes())))));
+        }
+        if self.left == Some(0) {
+            return Poll::Ready(None);
         }
         loop {
-            if self.left == Some(0) {
-                return None;
-            }
-            let chunk = match self.take() {
-                Some(Ok(chunk)) => chunk,
-                Some(Err(error)) => return Some(Err(error)),
-                None => return self.end(),
+            let chunk = match self.first.take() {
+                Some(first) => first,
+                None => match ready!(next(&mut self.chunks)) {
+                    Some(Ok(chunk)) => chunk,
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    None => return Poll::Ready(self.end().transpose()),
+                },
             };
-            let len = chunk.len() as u64;
-            if self.skip >= len {
-                self.skip -= len;
-                continue;
+            if let Some(piece) = self.take(chunk) {
+                return Poll::Ready(Some(Ok(piece)));
             }
-            let start = usize::try_from(self.skip).unwrap_or(usize::MAX);
-            self.skip = 0;
-            if let Some(jsonp) = &mut self.jsonp {
-                let bytes = jsonp.escape(chunk.get(start..).unwrap_or_default());
-                return Some(Ok(Piece(Part::Bytes(bytes))));
-            }
-            return Some(self.counted(chunk, start));
         }
     }
 
-    /// The end of the chunks: short of a promise it is an error.
-    fn end(&mut self) -> Option<Result<Piece, Error>> {
-        if let Some(jsonp) = self.jsonp.take() {
-            let mut tail = jsonp.carry;
-            tail.extend_from_slice(b");");
-            return Some(Ok(Piece(Part::Bytes(tail))));
+    /// What of a chunk goes out now.
+    fn take(&mut self, chunk: Chunk) -> Option<Piece> {
+        let len = chunk.len() as u64;
+        if self.last.take().is_some() {
+            self.excess = Some(len);
         }
-        match self.left {
-            Some(left) if left > 0 => {
-                Some(Err(Error::Mismatch { what: "bytes still to come", expected: left, found: 0 }))
-            }
-            _ => None,
+        if self.excess.is_some() {
+            return None;
         }
-    }
-
-    /// The rest of a chunk, within what is left of the length.
-    fn counted(&mut self, chunk: Chunk, start: usize) -> Result<Piece, Error> {
+        if self.skip >= len {
+            self.skip -= len;
+            return None;
+        }
+        let start = usize::try_from(std::mem::take(&mut self.skip)).unwrap_or(usize::MAX);
+        if let Some(jsonp) = &mut self.jsonp {
+            let bytes = jsonp.escape(chunk.get(start..).unwrap_or_default());
+            return Some(Piece(Part::Bytes(bytes)));
+        }
         let available = (chunk.len() - start) as u64;
-        let Some(left) = self.left else {
+        let Some(left) = self.left.filter(|left| available >= *left) else {
+            self.left = self.left.map(|left| left - available);
             let end = chunk.len();
-            return Ok(Piece(Part::Chunk(chunk, start..end)));
+            return Some(Piece(Part::Chunk(chunk, start..end)));
         };
-        if available < left {
-            self.left = Some(left - available);
-            let end = chunk.len();
-            return Ok(Piece(Part::Chunk(chunk, start..end)));
-        }
-        // This piece would complete the length. At the end of the export nothing may follow, and nothing have failed.
+        // This completes the length. At the end of the export nothing may follow, and nothing have failed.
         if self.to_end && available > left {
-            return Err(self.failure(available - left));
+            self.excess = Some(available - left);
+            return None;
         }
+        let end = usize::try_from(left).map_or(chunk.len(), |left| start.saturating_add(left).min(chunk.len()));
+        let piece = Piece(Part::Chunk(chunk, start..end));
         if self.to_end {
-            match self.chunks.next() {
-                None => {}
-                Some(Err(error)) => return Err(error),
-                Some(Ok(more)) => return Err(self.failure(more.len() as u64)),
-            }
+            self.last = Some(piece);
+            return None;
         }
         self.left = Some(0);
-        let end = usize::try_from(left).map_or(chunk.len(), |left| start.saturating_add(left).min(chunk.len()));
-        Ok(Piece(Part::Chunk(chunk, start..end)))
+        Some(piece)
     }
 
-    /// Why there is more than was promised: the export's own error, if it has one.
-    fn failure(&mut self, more: u64) -> Error {
-        let own = self.chunks.by_ref().find_map(Result::err);
-        own.unwrap_or(Error::Mismatch { what: "bytes after the promised ones", expected: 0, found: more })
+    /// The end of the chunks: short of a promise, or beyond it, it is an error.
+    fn end(&mut self) -> Result<Option<Piece>, Error> {
+        if let Some(found) = self.excess {
+            return Err(Error::Mismatch { what: "bytes after the promised ones", expected: 0, found });
+        }
+        if let Some(last) = self.last.take() {
+            self.left = Some(0);
+            return Ok(Some(last));
+        }
+        if let Some(jsonp) = self.jsonp.take() {
+            return Ok(Some(Piece(Part::Bytes(jsonp.end()))));
+        }
+        match self.left {
+            Some(expected) if expected > 0 => Err(Error::Mismatch { what: "bytes still to come", expected, found: 0 }),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -199,18 +243,11 @@ impl Iterator for ExportBody {
     type Item = Result<Piece, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
+        match self.advance(|chunks| Poll::Ready(chunks.next())) {
+            Poll::Ready(piece) => piece,
+            // Whoever waits for the chunks has none that are pending.
+            Poll::Pending => None,
         }
-        let next = self.piece();
-        // A server that has sent what was promised does not ask again.
-        self.ended = next.as_ref().is_none_or(Result::is_err) || self.left == Some(0);
-        if let Some(hold) = self.hold.take_if(|_| self.ended)
-            && matches!(next, Some(Err(_)))
-        {
-            hold.keep();
-        }
-        next
     }
 }
 
@@ -230,7 +267,27 @@ struct Jsonp {
     carry: Vec<u8>,
 }
 
+/// `json` as a call of `callback`.
+pub(crate) fn called(callback: &str, json: &[u8]) -> Vec<u8> {
+    let mut jsonp = Jsonp::new(callback);
+    let mut out = jsonp.head.take().unwrap_or_default().into_bytes();
+    out.extend(jsonp.escape(json));
+    out.extend(jsonp.end());
+    out
+}
+
 impl Jsonp {
+    fn new(callback: &str) -> Self {
+        Self { head: Some(format!("{callback}(")), carry: Vec::new() }
+    }
+
+    /// What is left, and the end of the call.
+    fn end(self) -> Vec<u8> {
+        let mut tail = self.carry;
+        tail.extend_from_slice(b");");
+        tail
+    }
+
     fn escape(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut all = std::mem::take(&mut self.carry);
         all.extend_from_slice(bytes);

@@ -17,8 +17,9 @@ const IGNORED_MAX: usize = 16;
 
 /// A request, decoded as far as it could be.
 #[derive(Debug)]
-pub(crate) struct Call<'r> {
-    pub(crate) request: &'r Request,
+pub(crate) struct Call {
+    /// What was asked, but for its body, which is decoded.
+    pub(crate) request: Request,
     pub(crate) verb: Option<Verb>,
     pub(crate) params: Params,
     /// What is wrong with the body or the encoding.
@@ -61,10 +62,10 @@ fn form(request: &Request, max_body: usize) -> Result<&[u8], Failure> {
     if is_form && parts.all(utf8) { Ok(&request.body) } else { refused(expected) }
 }
 
-impl<'r> Call<'r> {
+impl Call {
     /// Decodes a request. What is wrong with it is said by [`check`](Self::check): how a refusal looks depends on it.
-    pub(crate) fn new(request: &'r Request, max_body: usize) -> Self {
-        let (form, refused) = match form(request, max_body) {
+    pub(crate) fn new(mut request: Request, max_body: usize) -> Self {
+        let (form, refused) = match form(&request, max_body) {
             Ok(form) => (form, None),
             Err(failure) => (&[][..], Some(failure)),
         };
@@ -77,6 +78,7 @@ impl<'r> Call<'r> {
         let forced = is(Format::Csv.as_str()) || is(Format::Ndjson.as_str());
         let http_status = forced || boolean(&params, "httpStatusCodes").ok().flatten().unwrap_or(false);
         let outcome = Outcome { verb, call_id: format!("{:032x}", request.call_id), ..Outcome::default() };
+        request.body = Vec::new();
         Self { request, verb, params, fault: refused.or(fault), http_status, callback, outcome }
     }
 
@@ -130,6 +132,11 @@ impl<'r> Call<'r> {
         });
         let items: Vec<String> = items.collect();
         (!items.is_empty()).then(|| list(items))
+    }
+
+    /// What is known of it for logs.
+    pub(crate) const fn outcome(&self) -> &Outcome {
+        &self.outcome
     }
 
     pub(crate) fn call_id(&self) -> &str {
@@ -215,6 +222,8 @@ impl<'r> Call<'r> {
         length: Option<u64>,
         body: Body,
     ) -> Response {
+        // To HEAD the length is said, and nothing is sent.
+        let body = if self.request.method == "HEAD" { Body::Bytes(Vec::new()) } else { body };
         let headers = vec![
             ("date", http_date(self.request.now_ms())),
             ("content-type", media_type.to_owned()),

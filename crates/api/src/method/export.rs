@@ -1,131 +1,30 @@
-//! `socialize.exportUsers`: its parameters, and the export that they ask for.
+//! `socialize.exportUsers`: the snapshot that it is of, what of it a client wants, and the answer.
 
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::Instant;
 
-use headcount_block::{Source as _, limits};
-use headcount_export::{Compression, Envelope, Error, Export, Fields, Format};
+use headcount_block::Source as _;
+use headcount_export::{Compression, Error, Prepared};
 use headcount_store::Snapshot;
 
 use crate::method::api::Api;
 use crate::method::auth::Caller;
-use crate::method::body::{ExportBody, Hold};
-use crate::method::call::{Call, JAVASCRIPT, is_callback};
-use crate::method::conditional::{Wanted, coding, entity_tag, names, seq_of, wanted};
+use crate::method::body::{ExportBody, Hold, called};
+use crate::method::call::{Call, JAVASCRIPT};
+use crate::method::conditional::{Wanted, coding, names, seq_of, wanted};
 use crate::method::error::{Code, Failure};
+use crate::method::pins::Pins;
 use crate::method::response::{Body, Response};
-use crate::method::values::{boolean, number};
+use crate::method::wish::Wish;
 
 /// Exports that are shorter are not compressed: it would take longer than to send them.
 const COMPRESS_MIN: u64 = 1024;
-
-/// What is asked for.
-#[derive(Debug)]
-struct Wish {
-    format: Format,
-    callback: Option<String>,
-    fields: Fields,
-    limit: Option<u64>,
-    pending: bool,
-    after: Option<String>,
-    at_seq: Option<u64>,
-    since: Option<u64>,
-}
-
-impl Wish {
-    fn read(call: &Call<'_>) -> Result<Self, Failure> {
-        let params = &call.params;
-        let (format, callback) = format(call)?;
-        let fields = match params.get("fields") {
-            None => Fields::default(),
-            Some(list) => list
-                .parse()
-                .map_err(|_| Failure::value("fields", list, "a list of uid, provider, providerUID, status"))?,
-        };
-        let limit = number(params, "limit")?;
-        let pending = boolean(params, "includPendingUsers")?.unwrap_or(false);
-        let after = params.get("after").map(str::to_owned);
-        if let Some(uid) = after.as_ref().filter(|uid| uid.len() > limits::UID_MAX) {
-            return Err(Failure::value("after", uid, "a UID, at most 1024 bytes long"));
-        }
-        let (at_seq, since) = (number(params, "atSeq")?, number(params, "since")?);
-        if let Some(seq) = since {
-            let value = seq.to_string();
-            if limit.is_some() || after.is_some() {
-                return Err(Failure::value("since", &value, "allowed with limit or after: it is always whole"));
-            }
-            if !fields.has(headcount_export::Field::Uid) {
-                return Err(Failure::value("since", &value, "allowed without uid in fields"));
-            }
-        }
-        Ok(Self { format, callback, fields, limit, pending, after, at_seq, since })
-    }
-
-    /// All that the bytes depend on, besides the state of the store; none where they differ from call to call.
-    fn entity_tag(&self, snapshot: &Snapshot, compression: Option<Compression>) -> Option<String> {
-        if self.format == Format::Json {
-            return None;
-        }
-        let origin = snapshot.origin();
-        let depends_on = format!(
-            "{:x} {:x} {} {} {} {:?} {} {:?} {:?} {}",
-            origin.store_id,
-            origin.incarnation,
-            origin.seq,
-            self.format,
-            self.fields,
-            self.limit,
-            self.pending,
-            self.after,
-            self.since,
-            compression.map(|c| c.to_string()).unwrap_or_default(),
-        );
-        Some(entity_tag(origin.seq, &depends_on))
-    }
-
-    /// Whether it is a part of the users that others may follow.
-    const fn is_page(&self) -> bool {
-        self.limit.is_some() || self.after.is_some() || self.at_seq.is_some()
-    }
-
-    fn export(&self, call: &Call<'_>, api: &Api, snapshot: &Snapshot) -> Export<Snapshot> {
-        let mut envelope = Envelope::new().call_id(call.call_id()).time(call.time()).next_after(true);
-        if let Some(context) = call.params.get("context") {
-            envelope = envelope.text("context", context);
-        }
-        if let Some(ignored) = call.ignored() {
-            envelope = envelope.raw("ignoredParams", &ignored);
-        }
-        if self.is_page() && self.since.is_none() {
-            envelope = envelope.number("seq", snapshot.seq());
-        }
-        Export::new(snapshot)
-            .format(self.format)
-            .fields(self.fields)
-            .include_pending(self.pending)
-            .limit(self.limit)
-            .after(self.after.as_deref())
-            .since(self.since)
-            .envelope(envelope)
-            .threads(api.settings.export_threads)
-    }
-}
-
-fn format(call: &Call<'_>) -> Result<(Format, Option<String>), Failure> {
-    let Some(name) = call.params.get("format") else { return Ok((Format::Json, None)) };
-    if !name.trim().eq_ignore_ascii_case("jsonp") {
-        let format = name.trim().parse();
-        let format = format.map_err(|_| Failure::value("format", name, "one of json, jsonp, csv, ndjson"))?;
-        return Ok((format, None));
-    }
-    let callback = call.params.required("callback")?;
-    if !is_callback(callback) {
-        return Err(Failure::value("callback", callback, "1 to 128 of the characters A-Z a-z 0-9 _ . $ [ ]"));
-    }
-    Ok((Format::Json, Some(callback.to_owned())))
-}
+/// Exports up to this length are rendered at once, and not streamed.
+const LIGHT_MAX: u64 = 64 << 10;
 
 /// What failed before the first byte. Nothing of this machine is told.
-pub(crate) fn failed(error: &Error) -> Failure {
+fn failed(error: &Error) -> Failure {
     match error {
         Error::Source(headcount_block::Error::TooOld { since, floor }) => too_old(*since, *floor),
         _ if error.is_damage() => Failure::new(Code::DatabaseError, "the stored users are damaged"),
@@ -139,7 +38,7 @@ fn too_old(since: u64, floor: u64) -> Failure {
 }
 
 /// The snapshot to export: the current one, or the one of an earlier page.
-fn snapshot(api: &Api, call: &Call<'_>, caller: &Caller, wish: &Wish) -> Result<Snapshot, Failure> {
+fn snapshot(api: &Api, call: &Call, caller: &Caller, wish: &Wish) -> Result<Snapshot, Failure> {
     let current = caller.site.store.snapshot();
     let site = &caller.site.api_key;
     let snapshot = match wish.at_seq {
@@ -163,155 +62,225 @@ fn snapshot(api: &Api, call: &Call<'_>, caller: &Caller, wish: &Wish) -> Result<
     Ok(snapshot)
 }
 
-/// How the export is compressed for this client.
-fn compression(api: &Api, call: &Call<'_>, export: &Export<Snapshot>) -> Result<Option<Compression>, Failure> {
-    if !api.settings.compress || call.request.http_1_0 || call.callback.is_some() {
-        return Ok(None);
+/// How this client wants an export of that length to be compressed.
+fn compression(api: &Api, call: &Call, length: Option<u64>) -> Option<Compression> {
+    let short = length.is_some_and(|length| length < COMPRESS_MIN);
+    if short || !api.settings.compress || call.request.http_1_0 || call.callback.is_some() {
+        return None;
     }
     let accepted: Vec<&str> = call.request.all("accept-encoding").collect();
-    let compression = match coding(&accepted.join(",")) {
-        Some("zstd") => Compression::ZSTD,
-        Some(_) => Compression::GZIP,
-        None => return Ok(None),
-    };
-    let short = export.len().map_err(|e| failed(&e))?.exact().is_some_and(|length| length < COMPRESS_MIN);
-    Ok((!short).then_some(compression))
+    match coding(&accepted.join(",")) {
+        Some("zstd") => Some(Compression::ZSTD),
+        other => other.map(|_| Compression::GZIP),
+    }
 }
 
-/// One answer in the making.
-struct Answer<'a> {
-    api: &'a Api,
-    call: &'a Call<'a>,
-    caller: &'a Caller,
-    wish: Wish,
+/// A snapshot, and what an export of it looks like to this client.
+#[derive(Debug)]
+struct Target {
     snapshot: Snapshot,
+    prepared: Prepared<Snapshot>,
     compression: Option<Compression>,
     tag: Option<String>,
 }
 
-/// Answers a caller who may export.
-pub(crate) fn export_users(api: &Api, call: &Call<'_>, caller: &Caller) -> Result<Response, Failure> {
-    let wish = Wish::read(call)?;
-    let snapshot = snapshot(api, call, caller, &wish)?;
-    let compression = compression(api, call, &wish.export(call, api, &snapshot))?;
-    let tag = wish.entity_tag(&snapshot, compression);
-    let mut answer = Answer { api, call, caller, wish, snapshot, compression, tag };
-    if let (Some(header), Some(tag)) = (call.request.header("if-none-match"), &answer.tag)
-        && names(header, tag)
-    {
-        return Ok(answer.response(304, None, Body::Bytes(Vec::new())));
+impl Target {
+    fn new(api: &Api, call: &Call, wish: &Wish, snapshot: Snapshot) -> Result<Self, Failure> {
+        let export = wish.export(call, api.settings.export_threads, &snapshot);
+        let prepared = export.prepare().map_err(|e| failed(&e))?;
+        let compression = compression(api, call, prepared.plain_len().exact());
+        let tag = wish.entity_tag(&snapshot, compression);
+        Ok(Self { prepared: prepared.compress(compression), snapshot, compression, tag })
     }
-    let resumes = answer.resumes();
-    if answer.wish.is_page() {
-        api.pins.keep(&caller.site.api_key, &answer.snapshot, call.request.now_ms());
+
+    /// The target of a transfer that broke off, where `If-Range` names one whose snapshot is still there.
+    fn earlier(&self, api: &Api, call: &Call, caller: &Caller, wish: &Wish) -> Result<Option<Self>, Failure> {
+        let Some(condition) = call.request.header("if-range") else { return Ok(None) };
+        let Some(seq) = seq_of(condition) else { return Ok(None) };
+        let site = &caller.site.api_key;
+        let Some(snapshot) = api.pins.find(site, seq, &self.snapshot.origin(), call.request.now_ms()) else {
+            return Ok(None);
+        };
+        let earlier = Self::new(api, call, wish, snapshot)?;
+        Ok(Some(earlier).filter(|earlier| earlier.tag.as_deref() == Some(condition)))
     }
-    answer.send(resumes)
 }
 
-impl Answer<'_> {
-    /// Whether `Range` counts: without `If-Range`, or when that names these bytes; those of a snapshot that is still there
-    /// are taken instead of the current ones.
-    fn resumes(&mut self) -> bool {
-        let request = self.call.request;
-        if self.tag.is_none() || request.method == "HEAD" || request.header("range").is_none() {
-            return false;
+/// What of the bytes is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    All,
+    /// Nothing: a HEAD.
+    Head,
+    /// Nothing: the client has them.
+    Known,
+    /// Nothing: there are only so many.
+    Beyond(u64),
+    /// These, of so many.
+    Range(Range<u64>, u64),
+}
+
+impl Part {
+    /// What the headers ask for of a target; `if_range` says whether a condition on the range is met.
+    fn of(call: &Call, target: &Target, if_range: bool) -> Self {
+        let request = &call.request;
+        if let (Some(header), Some(tag)) = (request.header("if-none-match"), &target.tag)
+            && names(header, tag)
+        {
+            return Self::Known;
         }
-        let Some(condition) = request.header("if-range") else { return true };
-        if self.tag.as_deref() == Some(condition) {
-            return true;
+        if request.method == "HEAD" {
+            return Self::Head;
         }
-        let Some(seq) = seq_of(condition) else { return false };
-        let site = &self.caller.site.api_key;
-        let Some(earlier) = self.api.pins.find(site, seq, &self.snapshot.origin(), request.now_ms()) else {
-            return false;
-        };
-        let tag = self.wish.entity_tag(&earlier, self.compression);
-        if tag.as_deref() != Some(condition) {
-            return false;
+        // What is compressed as it goes has no length yet: it is sent from the beginning.
+        let total = target.prepared.len().exact().filter(|_| target.tag.is_some() && if_range);
+        match (request.header("range"), total) {
+            (Some(range), Some(total)) => match wanted(range, total) {
+                Wanted::Part(part) => Self::Range(part, total),
+                Wanted::Whole => Self::All,
+                Wanted::Unsatisfiable => Self::Beyond(total),
+            },
+            _ => Self::All,
         }
-        (self.snapshot, self.tag) = (earlier, tag);
-        true
+    }
+}
+
+/// An export, settled and not begun.
+#[derive(Debug)]
+pub(crate) struct Task {
+    wish: Wish,
+    pins: Arc<Pins>,
+    site: String,
+    target: Target,
+    part: Part,
+    /// Whether it is rendered at once.
+    short: bool,
+}
+
+impl Task {
+    /// Reads what is asked for, and settles as much of it as takes no pass over the users.
+    pub(crate) fn new(api: &Api, call: &Call, caller: &Caller) -> Result<Self, Failure> {
+        let wish = Wish::read(call)?;
+        let mut target = Target::new(api, call, &wish, snapshot(api, call, caller, &wish)?)?;
+        let mut if_range =
+            call.request.header("if-range").is_none_or(|condition| target.tag.as_deref() == Some(condition));
+        let ranged = call.request.method != "HEAD" && call.request.header("range").is_some();
+        // The bytes of a snapshot that is still there are taken instead of the current ones.
+        if ranged
+            && !if_range
+            && let Some(earlier) = target.earlier(api, call, caller, &wish)?
+        {
+            (target, if_range) = (earlier, true);
+        }
+        let part = Part::of(call, &target, if_range);
+        let short = target.prepared.is_short(LIGHT_MAX).map_err(|e| failed(&e))?;
+        Ok(Self { wish, pins: Arc::clone(&api.pins), site: caller.site.api_key.clone(), target, part, short })
     }
 
-    fn export(&self) -> Export<Snapshot> {
-        self.wish.export(self.call, self.api, &self.snapshot).compress(self.compression)
+    /// Whether the answer takes some CPU time and nothing else.
+    pub(crate) const fn is_light(&self) -> bool {
+        self.short || matches!(self.part, Part::Head | Part::Known | Part::Beyond(_))
     }
 
-    fn body(&self, export: &Export<Snapshot>, length: Option<u64>) -> Result<ExportBody, Failure> {
-        let body = export.chunks().and_then(|chunks| ExportBody::new(chunks, length)).map_err(|e| failed(&e))?;
+    /// Answers; waits for the first bytes of an export that is not light.
+    pub(crate) fn answer(self, call: &Call) -> Result<Response, Failure> {
+        if self.wish.is_page() {
+            self.pins.keep(&self.site, &self.target.snapshot, call.request.now_ms());
+        }
+        let nothing = || Body::Bytes(Vec::new());
+        match &self.part {
+            Part::Known => Ok(self.response(call, 304, None, nothing())),
+            Part::Head => Ok(self.response(call, 200, self.length(), nothing())),
+            Part::Beyond(total) => {
+                let mut response = self.response(call, 416, Some(0), nothing());
+                response.headers.push(("content-range", format!("bytes */{total}")));
+                Ok(response)
+            }
+            _ if self.short => self.rendered(call),
+            _ => self.streamed(call),
+        }
+    }
+
+    /// The length of the body, where it is known.
+    fn length(&self) -> Option<u64> {
+        self.target.prepared.len().exact().filter(|_| self.wish.callback.is_none())
+    }
+
+    /// A short one: rendered here and now.
+    fn rendered(&self, call: &Call) -> Result<Response, Failure> {
+        let (mut bytes, summary) = self.target.prepared.to_bytes().map_err(|e| failed(&e))?;
+        if let Part::Range(part, _) = &self.part {
+            let range = usize::try_from(part.start).ok().zip(usize::try_from(part.end).ok());
+            bytes = range.and_then(|(start, end)| bytes.get(start..end)).unwrap_or_default().to_vec();
+        }
+        if let Some(callback) = &self.wish.callback {
+            bytes = called(callback, &bytes);
+        }
+        let mut response = self.partial(call, Some(bytes.len() as u64), Body::Bytes(bytes));
+        response.outcome.users = Some(summary.users);
+        response.outcome.identities = Some(summary.identities);
+        Ok(response)
+    }
+
+    /// A long one: rendered as it is sent.
+    fn streamed(&self, call: &Call) -> Result<Response, Failure> {
+        let mut length = self.length();
+        if length.is_none() && call.request.http_1_0 {
+            length = Some(self.counted()?);
+        }
+        let mut body = self.body(length)?;
+        if self.target.tag.is_some() {
+            body = body.hold(Hold {
+                pins: Arc::clone(&self.pins),
+                site: self.site.clone(),
+                snapshot: self.pins.enter(&self.site, &self.target.snapshot),
+                now_ms: call.request.now_ms(),
+                since: Instant::now(),
+            });
+        }
+        if let Part::Range(part, total) = &self.part {
+            (body, length) = (body.part(part, *total), Some(part.end - part.start));
+        }
+        Ok(self.partial(call, length, Body::Export(Box::new(body))))
+    }
+
+    fn body(&self, length: Option<u64>) -> Result<ExportBody, Failure> {
+        let chunks = self.target.prepared.chunks();
+        let body = chunks.and_then(|chunks| ExportBody::new(chunks, length)).map_err(|e| failed(&e))?;
         Ok(match &self.wish.callback {
             Some(callback) => body.jsonp(callback),
             None => body,
         })
     }
 
-    /// The length of the body. A client of HTTP/1.0 has to be told: what is not known is counted by a pass of its own.
-    fn length(&self, export: &Export<Snapshot>) -> Result<Option<u64>, Failure> {
-        let known = export.len().map_err(|e| failed(&e))?.exact();
-        let known = known.filter(|_| self.wish.callback.is_none());
-        if known.is_some() || !self.call.request.http_1_0 {
-            return Ok(known);
-        }
-        let mut length = 0;
-        for piece in self.body(export, None)? {
-            length += piece.map_err(|e| failed(&e))?.len() as u64;
-        }
-        Ok(Some(length))
+    /// The length by a pass of its own: a client of HTTP/1.0 has to be told.
+    fn counted(&self) -> Result<u64, Failure> {
+        self.body(None)?.try_fold(0, |length, piece| Ok(length + piece.map_err(|e| failed(&e))?.len() as u64))
     }
 
-    fn send(self, resumes: bool) -> Result<Response, Failure> {
-        let export = self.export();
-        let length = self.length(&export)?;
-        if self.call.request.method == "HEAD" {
-            return Ok(self.response(200, length, Body::Bytes(Vec::new())));
-        }
-        let range = self.call.request.header("range").filter(|_| resumes);
-        let part = match (range, length) {
-            (Some(range), Some(total)) => match wanted(range, total) {
-                Wanted::Part(part) => Some((part, total)),
-                Wanted::Whole => None,
-                Wanted::Unsatisfiable => {
-                    let mut response = self.response(416, Some(0), Body::Bytes(Vec::new()));
-                    response.headers.push(("content-range", format!("bytes */{total}")));
-                    return Ok(response);
-                }
-            },
-            // What is compressed as it goes has no length yet: it is sent from the beginning.
-            _ => None,
-        };
-        let mut body = self.body(&export, length)?;
-        if self.tag.is_some() {
-            body = body.hold(Hold {
-                pins: self.api.pins.clone(),
-                site: self.caller.site.api_key.clone(),
-                snapshot: self.api.pins.enter(&self.caller.site.api_key, &self.snapshot),
-                now_ms: self.call.request.now_ms(),
-                since: Instant::now(),
-            });
-        }
-        let Some((part, total)) = part else {
-            return Ok(self.response(200, length, Body::Export(Box::new(body))));
-        };
-        let body = Body::Export(Box::new(body.part(&part, total)));
-        let mut response = self.response(206, Some(part.end - part.start), body);
+    /// All of the bytes, or the part that is asked for.
+    fn partial(&self, call: &Call, length: Option<u64>, body: Body) -> Response {
+        let Part::Range(part, total) = &self.part else { return self.response(call, 200, length, body) };
+        let mut response = self.response(call, 206, length, body);
         response.headers.push(("content-range", format!("bytes {}-{}/{total}", part.start, part.end - 1)));
-        Ok(response)
+        response
     }
 
-    fn response(&self, status: u16, length: Option<u64>, body: Body) -> Response {
+    fn response(&self, call: &Call, status: u16, length: Option<u64>, body: Body) -> Response {
+        let target = &self.target;
         let media_type = if self.wish.callback.is_some() { JAVASCRIPT } else { self.wish.format.media_type() };
-        let cache = if self.tag.is_some() { "private, no-cache" } else { "private, no-store" };
-        let mut response = self.call.response(status, media_type, cache, length, body);
-        response.headers.push(("x-headcount-seq", self.snapshot.seq().to_string()));
-        if let Some(tag) = &self.tag {
+        let cache = if target.tag.is_some() { "private, no-cache" } else { "private, no-store" };
+        let mut response = call.response(status, media_type, cache, length, body);
+        response.headers.push(("x-headcount-seq", target.snapshot.seq().to_string()));
+        if let Some(tag) = &target.tag {
             response.headers.push(("etag", tag.clone()));
-            let ranges = if self.compression.is_none() { "bytes" } else { "none" };
+            let ranges = if target.compression.is_none() { "bytes" } else { "none" };
             response.headers.push(("accept-ranges", ranges.to_owned()));
         }
-        if let Some(compression) = self.compression {
+        if let Some(compression) = target.compression {
             response.headers.push(("content-encoding", compression.name().to_owned()));
         }
-        response.outcome.seq = Some(self.snapshot.seq());
+        response.outcome.seq = Some(target.snapshot.seq());
         response
     }
 }

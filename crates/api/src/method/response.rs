@@ -65,6 +65,11 @@ pub struct Outcome {
     pub error: Option<Code>,
     /// Seq of what was exported.
     pub seq: Option<u64>,
+    /// Users of an export that is in the body whole, or of which a part is; of one that is streamed,
+    /// [`ExportBody::summary`] knows at the end.
+    pub users: Option<u64>,
+    /// Identities of that export.
+    pub identities: Option<u64>,
 }
 
 impl Response {

@@ -58,8 +58,13 @@ pub trait TokenStore: fmt::Debug + Send + Sync {
     /// When there are too many, or the medium fails.
     fn insert(&self, record: TokenRecord, now: u64) -> Result<(), TokenError>;
 
-    /// The token with this hash.
+    /// The token with this hash. It waits for no disk: it is asked about every request that has one.
     fn find(&self, hash: &str) -> Option<TokenRecord>;
+
+    /// Whether [`insert`](Self::insert) waits for a disk or a network.
+    fn waits(&self) -> bool {
+        true
+    }
 }
 
 /// Tokens by their hash.
@@ -93,6 +98,10 @@ impl TokenStore for MemoryTokens {
     fn find(&self, hash: &str) -> Option<TokenRecord> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner).0.get(hash).cloned()
     }
+
+    fn waits(&self) -> bool {
+        false
+    }
 }
 
 fn hash(token: &str) -> String {
@@ -112,45 +121,59 @@ pub(crate) fn caller(api: &Api, sites: &Sites, token: &str, now_ms: u64) -> Resu
     Ok(Caller { site: Arc::clone(site), user_key: record.user_key, fingerprint: record.fingerprint })
 }
 
-/// The answer of getToken to a client that is known.
-pub(crate) fn grant(api: &Api, call: &Call<'_>, client: &Caller) -> Result<Response, Failure> {
-    let grant = call.params.required("grant_type")?;
-    if !["none", "client_credentials"].contains(&grant) {
-        return Err(Failure::new(Code::UnsupportedGrantType, "grant_type: expected none or client_credentials"));
-    }
-    let longest = api.settings.token_lifetime.as_secs().max(1);
-    let lifetime = match call.params.get("x_sessionExpiration") {
-        None => longest,
-        Some(text) => {
-            let wished: i64 =
-                text.trim().parse().map_err(|_| Failure::format("x_sessionExpiration", text, "a number of seconds"))?;
-            // 0 and less mean "as long as may be".
-            u64::try_from(wished).ok().filter(|wished| *wished > 0).map_or(longest, |wished| wished.min(longest))
+/// What getToken is asked for.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    /// Seconds that the token will live.
+    lifetime: u64,
+}
+
+impl Grant {
+    /// Reads the parameters of getToken.
+    pub(crate) fn read(api: &Api, call: &Call) -> Result<Self, Failure> {
+        let grant = call.params.required("grant_type")?;
+        if !["none", "client_credentials"].contains(&grant) {
+            return Err(Failure::new(Code::UnsupportedGrantType, "grant_type: expected none or client_credentials"));
         }
-    };
-    let failed = |_| Failure::new(Code::ServerError, "no token could be made; try again");
-    let mut random = [0; 32];
-    getrandom::fill(&mut random).map_err(failed)?;
-    let token = URL_SAFE_NO_PAD.encode(random);
-    let now = call.request.now_ms() / 1000;
-    let record = TokenRecord {
-        hash: hash(&token),
-        api_key: client.site.api_key.clone(),
-        user_key: client.user_key.clone(),
-        fingerprint: client.fingerprint.clone(),
-        expires: now.saturating_add(lifetime),
-    };
-    api.tokens.insert(record, now).map_err(|error| match error {
-        TokenError::Full => Failure::new(Code::RateLimit, "too many tokens of this key are alive").retry_after(60),
-        TokenError::Io(_) => Failure::new(Code::ServerError, "no token could be kept; try again"),
-    })?;
-    let object = Object::new()
-        .text("access_token", &token)
-        .number("expires_in", lifetime)
-        .text("callId", call.call_id())
-        .number("errorCode", 0)
-        .number("statusCode", 200)
-        .text("statusReason", "OK")
-        .text("time", &call.time());
-    Ok(call.json(200, call.extras(object)))
+        let longest = api.settings.token_lifetime.as_secs().max(1);
+        let lifetime = match call.params.get("x_sessionExpiration") {
+            None => longest,
+            Some(text) => {
+                let wished = text.trim().parse::<i64>();
+                let wished = wished.map_err(|_| Failure::format("x_sessionExpiration", text, "a number of seconds"))?;
+                // 0 and less mean "as long as may be".
+                u64::try_from(wished).ok().filter(|wished| *wished > 0).map_or(longest, |wished| wished.min(longest))
+            }
+        };
+        Ok(Self { lifetime })
+    }
+
+    /// Gives a client that is known a token.
+    pub(crate) fn give(&self, tokens: &dyn TokenStore, call: &Call, client: &Caller) -> Result<Response, Failure> {
+        let failed = |_| Failure::new(Code::ServerError, "no token could be made; try again");
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).map_err(failed)?;
+        let token = URL_SAFE_NO_PAD.encode(random);
+        let now = call.request.now_ms() / 1000;
+        let record = TokenRecord {
+            hash: hash(&token),
+            api_key: client.site.api_key.clone(),
+            user_key: client.user_key.clone(),
+            fingerprint: client.fingerprint.clone(),
+            expires: now.saturating_add(self.lifetime),
+        };
+        tokens.insert(record, now).map_err(|error| match error {
+            TokenError::Full => Failure::new(Code::RateLimit, "too many tokens of this key are alive").retry_after(60),
+            TokenError::Io(_) => Failure::new(Code::ServerError, "no token could be kept; try again"),
+        })?;
+        let object = Object::new()
+            .text("access_token", &token)
+            .number("expires_in", self.lifetime)
+            .text("callId", call.call_id())
+            .number("errorCode", 0)
+            .number("statusCode", 200)
+            .text("statusReason", "OK")
+            .text("time", &call.time());
+        Ok(call.json(200, call.extras(object)))
+    }
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::method::token::{Table, TokenError, TokenRecord, TokenStore};
 
@@ -12,7 +12,9 @@ use crate::method::token::{Table, TokenError, TokenRecord, TokenStore};
 #[derive(Debug)]
 pub struct FileTokens {
     path: PathBuf,
-    table: Mutex<Table>,
+    table: RwLock<Table>,
+    /// In the hand of whoever replaces the file: readers of the table do not wait for the disk.
+    writing: Mutex<()>,
 }
 
 impl FileTokens {
@@ -28,7 +30,11 @@ impl FileTokens {
             Err(error) => return Err(error),
         };
         let table = Table(records.into_iter().map(|record| (record.hash.clone(), record)).collect());
-        Ok(Self { path, table: Mutex::new(table) })
+        Ok(Self { path, table: RwLock::new(table), writing: Mutex::new(()) })
+    }
+
+    fn table(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self, table: &Table) -> io::Result<()> {
@@ -51,15 +57,15 @@ impl FileTokens {
 
 impl TokenStore for FileTokens {
     fn insert(&self, record: TokenRecord, now: u64) -> Result<(), TokenError> {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut new = table.clone();
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut new = self.table().clone();
         new.insert(record, now)?;
         self.write(&new)?;
-        *table = new;
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = new;
         Ok(())
     }
 
     fn find(&self, hash: &str) -> Option<TokenRecord> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner).0.get(hash).cloned()
+        self.table().0.get(hash).cloned()
     }
 }

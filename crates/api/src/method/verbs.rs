@@ -6,7 +6,6 @@ use headcount_block::{Identity, Status, User};
 use headcount_store::{Batch, Error, Precondition, RefuseReason, Snapshot, Store};
 use serde::Deserialize;
 
-use crate::method::auth::Caller;
 use crate::method::call::Call;
 use crate::method::error::{Code, Failure};
 use crate::method::json::{Object, list};
@@ -19,32 +18,63 @@ const ATTEMPTS: usize = 32;
 /// Longest siteUID.
 const SITE_UID_MAX: usize = 252;
 
-/// Answers a caller who may do it.
-pub(crate) fn answer(call: &Call<'_>, verb: Verb, caller: &Caller) -> Result<Response, Failure> {
-    let store = &caller.site.store;
-    let uid = call.params.required("UID")?;
-    let members = match verb {
-        Verb::ImportIdentities => import(call, store, uid)?,
-        Verb::NotifyRegistration => match site_uid(call)? {
-            Some(site_uid) => rename(store, uid, site_uid, true)?,
-            None => {
-                let mut batch = Batch::new();
-                batch.set_status(uid, Status::Registered);
+/// What a verb is asked to do, with the values of its parameters.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// getUserInfo.
+    Nothing {
+        uid: String,
+    },
+    Import(Import),
+    /// Registers a user, under a new UID where one is given.
+    Register {
+        uid: String,
+        site_uid: Option<String>,
+    },
+    Rename {
+        uid: String,
+        site_uid: String,
+    },
+    Delete {
+        uid: String,
+    },
+}
+
+impl Change {
+    /// Reads the parameters of `verb`.
+    pub(crate) fn read(call: &Call, verb: Verb) -> Result<Self, Failure> {
+        let uid = call.params.required("UID")?.to_owned();
+        Ok(match verb {
+            Verb::ImportIdentities => Self::Import(Import::read(call, uid)?),
+            Verb::NotifyRegistration => Self::Register { uid, site_uid: site_uid(call)? },
+            Verb::SetUid => {
+                let site_uid = site_uid(call)?.ok_or_else(|| Failure::missing("siteUID"))?;
+                Self::Rename { uid, site_uid }
+            }
+            Verb::DeleteAccount => Self::Delete { uid },
+            _ => Self::Nothing { uid },
+        })
+    }
+
+    /// Does it: returns when it is on disk.
+    pub(crate) fn make(self, call: &Call, store: &Store) -> Result<Response, Failure> {
+        let mut batch = Batch::new();
+        let members = match self {
+            Self::Nothing { uid } => user_info(&store.snapshot(), &uid)?,
+            Self::Import(import) => import.make(store)?,
+            Self::Register { uid, site_uid: Some(site_uid) } => rename(store, &uid, &site_uid, true)?,
+            Self::Register { uid, site_uid: None } => {
+                batch.set_status(&uid, Status::Registered);
                 commit(store, batch)?
             }
-        },
-        Verb::SetUid => {
-            let site_uid = site_uid(call)?.ok_or_else(|| Failure::missing("siteUID"))?;
-            rename(store, uid, site_uid, false)?
-        }
-        Verb::DeleteAccount => {
-            let mut batch = Batch::new();
-            batch.require(uid, Precondition::Exists).delete(uid);
-            commit(store, batch)?
-        }
-        _ => user_info(&store.snapshot(), uid)?,
-    };
-    Ok(call.succeed(members))
+            Self::Rename { uid, site_uid } => rename(store, &uid, &site_uid, false)?,
+            Self::Delete { uid } => {
+                batch.require(&uid, Precondition::Exists).delete(&uid);
+                commit(store, batch)?
+            }
+        };
+        Ok(call.succeed(members))
+    }
 }
 
 fn no_such_user() -> Failure {
@@ -95,12 +125,12 @@ fn commit_looking(
     Err(Failure::new(Code::ServerError, "the user is being changed by others; try again"))
 }
 
-fn site_uid<'c>(call: &'c Call<'_>) -> Result<Option<&'c str>, Failure> {
+fn site_uid(call: &Call) -> Result<Option<String>, Failure> {
     let Some(site_uid) = call.params.get("siteUID") else { return Ok(None) };
     if site_uid.len() > SITE_UID_MAX || !site_uid.is_ascii() {
         return Err(Failure::value("siteUID", site_uid, "1 to 252 ASCII characters"));
     }
-    Ok(Some(site_uid))
+    Ok(Some(site_uid.to_owned()))
 }
 
 /// Gives a user another UID, and the identity of that name at the site as the first.
@@ -129,50 +159,67 @@ struct Sent {
     provider_uid: String,
 }
 
-fn import(call: &Call<'_>, store: &Store, uid: &str) -> Result<Object, Failure> {
-    let json = call.params.required("identities")?;
-    let sent: Vec<Sent> = serde_json::from_str(json).map_err(|_| {
-        let details = "identities: expected a JSON array of {\"provider\": …, \"providerUID\": …}";
-        Failure::new(Code::InvalidParameterFormat, details)
-    })?;
-    let ignore = match call.params.get("handleIdentityConflicts") {
-        None => false,
-        Some(how) if how.eq_ignore_ascii_case("Error") => false,
-        Some(how) if how.eq_ignore_ascii_case("Ignore") => true,
-        Some(how) => return Err(Failure::value("handleIdentityConflicts", how, "one of Error, Ignore")),
-    };
-    let allow_new = boolean(&call.params, "allowNewUser")?.unwrap_or(false);
-    let identities: Vec<Identity> = sent.into_iter().map(|s| Identity::new(s.provider, s.provider_uid)).collect();
-    let mut skip: HashSet<Identity> = HashSet::new();
-    for _ in 0..ATTEMPTS {
-        let snapshot = store.snapshot();
-        let mut batch = Batch::new();
-        if allow_new && snapshot.get(uid).map_err(|e| refused(&e))?.is_none() {
-            batch.require(uid, Precondition::Absent).put(User::new(uid));
-        } else {
-            batch.require(uid, Precondition::Exists);
-        }
-        for identity in &identities {
-            if ignore && !skip.contains(identity) && is_of_another(&snapshot, uid, identity)? {
-                skip.insert(identity.clone());
-            }
-            if !skip.contains(identity) {
-                batch.link(uid, identity.clone());
-            }
-        }
-        match store.commit(batch) {
-            Err(Error::Refused(refusal)) => match &refusal.reason {
-                // Somebody came before us: look again.
-                RefuseReason::IdentityTaken { provider, provider_uid, .. } if ignore => {
-                    skip.insert(Identity::new(provider.clone(), provider_uid.clone()));
-                }
-                RefuseReason::UidTaken | RefuseReason::NoSuchUser if allow_new => {}
-                _ => return Err(refused(&Error::Refused(refusal))),
-            },
-            other => return other.map(|_| Object::new()).map_err(|e| refused(&e)),
-        }
+/// Identities for a user.
+#[derive(Debug)]
+pub(crate) struct Import {
+    uid: String,
+    identities: Vec<Identity>,
+    /// Whether an identity of another user is left out, instead of refusing all of them.
+    ignore: bool,
+    allow_new: bool,
+}
+
+impl Import {
+    fn read(call: &Call, uid: String) -> Result<Self, Failure> {
+        let json = call.params.required("identities")?;
+        let sent: Vec<Sent> = serde_json::from_str(json).map_err(|_| {
+            let details = "identities: expected a JSON array of {\"provider\": …, \"providerUID\": …}";
+            Failure::new(Code::InvalidParameterFormat, details)
+        })?;
+        let ignore = match call.params.get("handleIdentityConflicts") {
+            None => false,
+            Some(how) if how.eq_ignore_ascii_case("Error") => false,
+            Some(how) if how.eq_ignore_ascii_case("Ignore") => true,
+            Some(how) => return Err(Failure::value("handleIdentityConflicts", how, "one of Error, Ignore")),
+        };
+        let allow_new = boolean(&call.params, "allowNewUser")?.unwrap_or(false);
+        let identities = sent.into_iter().map(|s| Identity::new(s.provider, s.provider_uid)).collect();
+        Ok(Self { uid, identities, ignore, allow_new })
     }
-    Err(Failure::new(Code::ServerError, "the user is being changed by others; try again"))
+
+    fn make(&self, store: &Store) -> Result<Object, Failure> {
+        let Self { uid, identities, ignore, allow_new } = self;
+        let mut skip: HashSet<Identity> = HashSet::new();
+        for _ in 0..ATTEMPTS {
+            let snapshot = store.snapshot();
+            let mut batch = Batch::new();
+            if *allow_new && snapshot.get(uid).map_err(|e| refused(&e))?.is_none() {
+                batch.require(uid, Precondition::Absent).put(User::new(uid));
+            } else {
+                batch.require(uid, Precondition::Exists);
+            }
+            for identity in identities {
+                if *ignore && !skip.contains(identity) && is_of_another(&snapshot, uid, identity)? {
+                    skip.insert(identity.clone());
+                }
+                if !skip.contains(identity) {
+                    batch.link(uid, identity.clone());
+                }
+            }
+            match store.commit(batch) {
+                Err(Error::Refused(refusal)) => match &refusal.reason {
+                    // Somebody came before us: look again.
+                    RefuseReason::IdentityTaken { provider, provider_uid, .. } if *ignore => {
+                        skip.insert(Identity::new(provider.clone(), provider_uid.clone()));
+                    }
+                    RefuseReason::UidTaken | RefuseReason::NoSuchUser if *allow_new => {}
+                    _ => return Err(refused(&Error::Refused(refusal))),
+                },
+                other => return other.map(|_| Object::new()).map_err(|e| refused(&e)),
+            }
+        }
+        Err(Failure::new(Code::ServerError, "the user is being changed by others; try again"))
+    }
 }
 
 fn is_of_another(snapshot: &Snapshot, uid: &str, identity: &Identity) -> Result<bool, Failure> {
