@@ -99,6 +99,8 @@ pub(crate) enum Command {
     Backup(cmd::backup::Args),
     /// Serve exportUsers and its neighbours over HTTP(S)
     Serve(cmd::serve::Args),
+    /// Manage the sites and keys of a server's configuration
+    Site(cmd::site::Args),
     /// Write synthetic users, the same for the same seed
     Generate(cmd::generate::Args),
     /// Measure what this machine and disk do: load, export against cp, lookups, commits
@@ -122,7 +124,7 @@ mod tests {
     #[test]
     fn help_is_not_wrapped_anew() {
         let command = Cli::command();
-        for sub in command.get_subcommands() {
+        for sub in all(&command) {
             let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
             for line in help.lines() {
                 assert!(line.chars().count() <= 100, "{}: {line}", sub.get_name());
@@ -130,10 +132,17 @@ mod tests {
         }
     }
 
+    /// Every command, with those below it.
+    fn all(command: &clap::Command) -> Vec<&clap::Command> {
+        command.get_subcommands().flat_map(|sub| [vec![sub], all(sub)].concat()).collect()
+    }
+
     #[test]
     fn every_subcommand_has_examples_that_parse() {
         let command = Cli::command();
-        for sub in command.get_subcommands() {
+        let all = all(&command);
+        assert!(all.iter().any(|command| command.get_name() == "key-add"));
+        for sub in all {
             let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
             let examples: Vec<_> = help.lines().map(str::trim).filter(|line| line.starts_with("headcount ")).collect();
             assert!(!examples.is_empty(), "{} has no example", sub.get_name());

@@ -20,6 +20,7 @@ pub(crate) mod put;
 pub(crate) mod quickstart;
 pub(crate) mod rename;
 pub(crate) mod serve;
+pub(crate) mod site;
 pub(crate) mod stats;
 pub(crate) mod status;
 pub(crate) mod unlink;

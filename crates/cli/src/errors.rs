@@ -4,6 +4,7 @@ use std::io;
 
 use headcount::{CheckError, Error, ExportError, ManifestError};
 use headcount_import::{ErrorKind, ImportError};
+use headcount_server::{ConfigError, EditError};
 
 use crate::failure::{Failure, Kind};
 
@@ -106,6 +107,41 @@ impl From<ImportError> for Failure {
             ErrorKind::Store | ErrorKind::Io => (Kind::Failed, None),
         };
         Self { kind, error: Box::new(error), hint }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let error = match error {
+            // It names the store, and what to do is the same as for every other command.
+            ConfigError::Store { source, .. } => return Self::from(*source),
+            error => error,
+        };
+        let hint = match &error {
+            ConfigError::Read { source, .. } => config_hint(source),
+            _ => None,
+        };
+        Self { kind: Kind::Failed, error: Box::new(error), hint }
+    }
+}
+
+impl From<EditError> for Failure {
+    fn from(error: EditError) -> Self {
+        let hint = match error {
+            EditError::Config(error) => return Self::from(error),
+            EditError::Io { ref source, .. } => config_hint(source),
+            _ => None,
+        };
+        Self { kind: Kind::Failed, error: Box::new(error), hint }
+    }
+}
+
+fn config_hint(error: &io::Error) -> Option<String> {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            Some("`headcount site create --config FILE --store STORE` makes a configuration".to_owned())
+        }
+        _ => io_hint(error),
     }
 }
 

@@ -109,9 +109,7 @@ pub(crate) fn start(format: LogFormat, level: LogLevel, color: bool, audit: Opti
     };
     let lines = match format {
         LogFormat::Text => fmt::layer().with_ansi(color).with_writer(io::stderr).with_filter(shown).boxed(),
-        LogFormat::Json => {
-            fmt::layer().json().flatten_event(true).with_writer(io::stderr).with_filter(shown).boxed()
-        }
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(io::stderr).with_filter(shown).boxed(),
     };
     let audited = audit.map(|file| {
         let layer = fmt::layer().json().flatten_event(true).with_target(false).with_writer(file);

@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use headcount::method::Sites;
 use headcount::{Options, Store};
 use headcount_server::{
-    Config, ConfigEdit, ConfigError, EditError, Handle, Listen, SecretSource, Server, ServerError, Tls, random_api_key,
+    Config, ConfigEdit, ConfigError, Handle, Listen, SecretSource, Server, ServerError, Tls, random_api_key,
     shell_quoted,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -25,21 +25,6 @@ use crate::ui::Ui;
 
 /// Files that a process needs besides those of connections.
 const OTHER_FILES: u64 = 256;
-
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        match error {
-            ConfigError::Store { source, .. } => Self::from(*source),
-            error => Self::failed(error),
-        }
-    }
-}
-
-impl From<EditError> for Failure {
-    fn from(error: EditError) -> Self {
-        Self::failed(error)
-    }
-}
 
 impl From<ServerError> for Failure {
     fn from(error: ServerError) -> Self {
@@ -67,7 +52,8 @@ impl Origin {
             let tls = tls_cert.clone().zip(tls_key.clone()).map(|(cert, key)| Tls { cert, key });
             if tls.is_none() && !plain_http && !address.ip().to_canonical().is_loopback() {
                 let problem = format!("others can reach {address}, and could read along");
-                let hint = "give --tls-cert and --tls-key, or --plain-http if that is meant, as behind a proxy with TLS";
+                let hint =
+                    "give --tls-cert and --tls-key, or --plain-http if that is meant, as behind a proxy with TLS";
                 return Err(Failure::usage(problem).hint(hint));
             }
             config.listen =
@@ -108,8 +94,10 @@ impl Stores {
     /// Closes every store that nobody uses any more but those of `sites`.
     fn retain(&self, sites: Option<&Sites>) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_used = |store: &Arc<Store>| sites.is_some_and(|sites| sites.iter().any(|site| Arc::ptr_eq(&site.store, store)));
-        let gone: Vec<PathBuf> = open.iter().filter(|(_, store)| !is_used(store)).map(|(path, _)| path.clone()).collect();
+        let is_used =
+            |store: &Arc<Store>| sites.is_some_and(|sites| sites.iter().any(|site| Arc::ptr_eq(&site.store, store)));
+        let gone: Vec<PathBuf> =
+            open.iter().filter(|(_, store)| !is_used(store)).map(|(path, _)| path.clone()).collect();
         for path in gone {
             let Some(store) = open.remove(&path) else { continue };
             match Arc::try_unwrap(store).map(Store::close) {
@@ -196,7 +184,9 @@ impl Reload {
                 self.stores.retain(Some(&sites));
                 tracing::info!(sites = sites.iter().count(), "the configuration was read anew");
             }
-            Err(failure) => tracing::error!(error = %failure, "the configuration was not taken over; all stays as it was"),
+            Err(failure) => {
+                tracing::error!(error = %failure, "the configuration was not taken over; all stays as it was")
+            }
         }
         headcount_server::ready();
     }
@@ -264,7 +254,9 @@ fn greet(config: &Config, sites: &Sites, server: &Server, ui: &Ui) {
     if let Some(address) = server.metrics_address() {
         ui.note(&format!("metrics at http://{address}/metrics"));
     }
-    let (Some((address, secure)), Some(site)) = (server.addresses().first().copied(), sites.iter().next()) else { return };
+    let (Some((address, secure)), Some(site)) = (server.addresses().first().copied(), sites.iter().next()) else {
+        return;
+    };
     if sites.iter().count() > 1 {
         return;
     }
@@ -293,7 +285,11 @@ fn first_start(store: &Path, ui: &Ui) -> Result<PathBuf, Failure> {
     if edit.is_new() {
         let secret = edit.add_site_of_store(&random_api_key()?, store)?;
         edit.save()?;
-        ui.note(&format!("made {}, which names the key, and {}, for this user alone", file.display(), secret.display()));
+        ui.note(&format!(
+            "made {}, which names the key, and {}, for this user alone",
+            file.display(),
+            secret.display()
+        ));
     }
     Ok(file)
 }

@@ -32,7 +32,9 @@ fn locked_by_server(path: &Path, error: Error, request: Option<&str>) -> Failure
     let (pid, url) = (serving.pid, &serving.url);
     let hint = match request {
         Some(request) => format!("process {pid} serves it at {url}; ask that: {}", serving.call(request)),
-        None => format!("process {pid} serves it at {url} (docs/API.md has its methods); to do this, stop it: kill {pid}"),
+        None => {
+            format!("process {pid} serves it at {url} (docs/API.md has its methods); to do this, stop it: kill {pid}")
+        }
     };
     Failure::from(error).hint(hint)
 }

@@ -12,9 +12,9 @@ use common::Scratch;
 use signal_hook::consts::{SIGINT, SIGPIPE};
 
 #[rustfmt::skip]
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "quickstart", "import", "put", "link", "unlink", "rename", "status", "delete", "erase", "apply", "export", "get",
-    "find", "stats", "changes", "verify", "compact", "backup", "generate", "completions", "man",
+    "find", "stats", "changes", "verify", "compact", "backup", "generate", "completions", "man", "site",
 ];
 
 #[test]
@@ -59,6 +59,12 @@ fn a_wrong_command_line_is_2() {
         &["changes", "s"],
         &["changes", "s", "--since", "now"],
         &["backup", "s"],
+        &["site"],
+        &["site", "create", "--config", "f"],
+        &["site", "key-add", "--config", "f", "--site", "k"],
+        &["site", "key-add", "--config", "f", "--site", "k", "--permissions", "export,admin"],
+        &["site", "key-add", "--config", "f", "--site", "k", "--permissions", "export", "--rotate"],
+        &["site", "key-revoke", "--config", "f", "--site", "k"],
     ] {
         let run = scratch.run(args).exits(2);
         assert_eq!(run.out, "", "{args:?}");

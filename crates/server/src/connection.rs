@@ -88,13 +88,8 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, place: Place, con
     }
 }
 
-async fn http<S>(
-    stream: S,
-    multiplexed: bool,
-    connection: Connection,
-    place: &Place,
-    stage: stage::Receiver<Stage>,
-) where
+async fn http<S>(stream: S, multiplexed: bool, connection: Connection, place: &Place, stage: stage::Receiver<Stage>)
+where
     S: AsyncRead + AsyncWrite + Socket + Unpin + Send + 'static,
 {
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&place.watch)));

@@ -153,7 +153,8 @@ mod tests {
         ] {
             assert_eq!(of("10.0.0.1", &[("x-forwarded-for", value)]).0, expected, "{value}");
         }
-        let forwarded = "for=6.6.6.6;proto=http, for=\"[2001:db8::1]:1\";proto=https;host=\"a.example:8443\", For=10.0.0.3";
+        let forwarded =
+            "for=6.6.6.6;proto=http, for=\"[2001:db8::1]:1\";proto=https;host=\"a.example:8443\", For=10.0.0.3";
         let expected = ("2001:db8::1".to_owned(), Some(true), Some("a.example:8443".to_owned()));
         assert_eq!(of("10.0.0.1", &[("forwarded", forwarded), ("x-forwarded-for", "6.6.6.6")]), expected);
     }

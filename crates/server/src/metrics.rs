@@ -3,8 +3,8 @@
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use headcount::method::Sites;
 use headcount::Stats;
+use headcount::method::Sites;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -156,7 +156,11 @@ impl Metrics {
         registry.register_with_unit("first_byte", help, Unit::Seconds, this.first_byte.clone());
         let help = "Connections given up: slow_request, idle, slow_reader, evicted";
         registry.register("connections_given_up", help, this.slow_clients.clone());
-        registry.register("auth_failures", "Requests refused for their credentials, by errorCode", this.auth_failures.clone());
+        registry.register(
+            "auth_failures",
+            "Requests refused for their credentials, by errorCode",
+            this.auth_failures.clone(),
+        );
         let help = "Requests that write, with their commit";
         registry.register_with_unit("commit", help, Unit::Seconds, this.commits.clone());
         registry.register("connections_refused", "Connections refused, by reason", this.refused.clone());

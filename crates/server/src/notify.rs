@@ -1,8 +1,8 @@
 //! What systemd is told (`sd_notify(3)`), where it has started the server.
 
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 

@@ -133,7 +133,8 @@ impl Server {
                 None => None,
             };
             let (socket, address) = bind(listen.address)?;
-            certificates.extend(certificate.clone().map(|certificate| Reloadable { address: listen.address, certificate }));
+            certificates
+                .extend(certificate.clone().map(|certificate| Reloadable { address: listen.address, certificate }));
             bound.push(Bound { address, socket, certificate, insecure_loopback: listen.insecure_loopback });
         }
         let admin = config.metrics.map(bind).transpose()?.map(|(socket, _)| socket);
@@ -187,8 +188,7 @@ impl Server {
         let Self { bound, admin, shared, drain, handle } = self;
         let mut tasks = Vec::new();
         for Bound { address, socket, certificate, insecure_loopback } in bound {
-            let listener =
-                TcpListener::from_std(socket).map_err(|source| ServerError::Listen { address, source })?;
+            let listener = TcpListener::from_std(socket).map_err(|source| ServerError::Listen { address, source })?;
             let stage = handle.stage.subscribe();
             let (shared, api) = (Arc::clone(&shared), Arc::clone(&handle.api));
             let context = Context { shared, api, certificate, insecure_loopback, stage };
@@ -267,7 +267,8 @@ async fn accept(listener: TcpListener, context: Context) {
         match accepted {
             Ok((stream, peer)) => admit(stream, peer, &context),
             // The connection was gone again.
-            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot take a connection");
                 tokio::time::sleep(PAUSE).await;

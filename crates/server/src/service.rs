@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use headcount::method::{Admission, Admitted, Api, Body as Answer, Code, Failure, Request, Response, Verb, Work};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::http::request::Parts;
 use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode, Version};
 
 use crate::audit::{Audit, End};

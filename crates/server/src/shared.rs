@@ -83,11 +83,8 @@ impl Shared {
 
     /// The text of the metrics.
     pub(crate) fn metrics_text(&self, sites: &Sites) -> String {
-        let now = Now {
-            under_way: self.slots.under_way(),
-            waiting: self.slots.waiting(),
-            connections: self.registry.len(),
-        };
+        let now =
+            Now { under_way: self.slots.under_way(), waiting: self.slots.waiting(), connections: self.registry.len() };
         self.metrics.text(sites, now)
     }
 }

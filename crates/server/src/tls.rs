@@ -45,9 +45,8 @@ fn read(cert: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
         let path = path.to_path_buf();
         move |source| TlsError::Pem { what, path, source }
     };
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(cert)
-        .and_then(Iterator::collect)
-        .map_err(pem("the certificate chain", cert))?;
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_file_iter(cert).and_then(Iterator::collect).map_err(pem("the certificate chain", cert))?;
     if chain.is_empty() {
         return Err(TlsError::NoCertificate { path: cert.to_path_buf() });
     }

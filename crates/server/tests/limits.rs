@@ -124,7 +124,9 @@ fn a_slow_reader_that_goes_on_gets_all_of_it() {
     client.read_exact(&mut begin).unwrap();
     // It loses its slot to others meanwhile, and gets one again.
     assert!(server.export(&[("format", "json")]).whole);
-    let mut rest = Connection { stream: Box::new(std::io::Cursor::new(begin).chain(client.try_clone().unwrap()).into_stream(client)) };
+    let mut rest = Connection {
+        stream: Box::new(std::io::Cursor::new(begin).chain(client.try_clone().unwrap()).into_stream(client)),
+    };
     assert_eq!(rest.receive(false).text().lines().count(), 400_001);
 }
 

@@ -55,7 +55,11 @@ fn what_does_not_end_in_time_is_broken_off() {
     let mut all = Vec::new();
     let ended = client.read_to_end(&mut all);
     assert!(ended.is_err() || !all.ends_with(b"Z\"}"), "it looks whole");
-    assert_eq!(Arc::strong_count(&server.store), 1 + 1, "the store is held by the server that is still there, and here");
+    assert_eq!(
+        Arc::strong_count(&server.store),
+        1 + 1,
+        "the store is held by the server that is still there, and here"
+    );
 }
 
 #[test]
@@ -143,7 +147,9 @@ fn insecure_loopback_lets_this_machine_in() {
         connection.post(address, "exportUsers", &Running::secret_form(&[]), headers).code()
     };
     assert_eq!(ask(""), 0);
-    for header in ["Via: 1.1 proxy", "Forwarded: for=192.0.2.1", "X-Forwarded-For: 192.0.2.1", "X-Forwarded-Anything: x"] {
+    for header in
+        ["Via: 1.1 proxy", "Forwarded: for=192.0.2.1", "X-Forwarded-For: 192.0.2.1", "X-Forwarded-Anything: x"]
+    {
         assert_eq!(ask(&format!("{header}\r\n")), 403_006, "{header}");
     }
     handle.stop();

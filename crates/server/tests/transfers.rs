@@ -87,7 +87,11 @@ fn the_url_that_is_signed_is_that_of_the_target_or_the_host() {
 fn http_1_0_gets_a_length() {
     let server = serve(many(40_000));
     let form = server.signed_form(&[("format", "csv")]);
-    let request = format!("POST /socialize.exportUsers HTTP/1.0\r\nHost: {}\r\nAccept-Encoding: gzip\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}", server.http, form.len());
+    let request = format!(
+        "POST /socialize.exportUsers HTTP/1.0\r\nHost: {}\r\nAccept-Encoding: gzip\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+        server.http,
+        form.len()
+    );
     let reply = server.plain().send(request.as_bytes(), false);
     assert_eq!(reply.header("content-length"), Some(reply.body.len().to_string().as_str()));
     assert_eq!((reply.header("content-encoding"), reply.text().lines().count()), (None, 40_001));
@@ -138,7 +142,14 @@ fn large_exports_are_equal_whole_compressed_and_in_ranges() {
     drop(broken);
     let current = server.export(&[("format", "ndjson")]);
     let current_tag = current.header("etag").unwrap().to_owned();
-    server.store.commit({ let mut batch = Batch::new(); batch.delete("aaa"); batch }).unwrap();
+    server
+        .store
+        .commit({
+            let mut batch = Batch::new();
+            batch.delete("aaa");
+            batch
+        })
+        .unwrap();
     let headers = format!("Range: bytes={cut}-\r\nIf-Range: {current_tag}\r\n");
     let form = server.signed_form(&[("format", "ndjson")]);
     let rest = server.plain().post(server.http, "exportUsers", &form, &headers);

@@ -161,10 +161,8 @@ impl Running {
 
     /// The value of a metric, by the beginning of its line.
     pub(crate) fn metric(&self, line: &str) -> f64 {
-        let reply = Connection { stream: Box::new(connect(self.metrics)) }.send(
-            b"GET /metrics HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n",
-            false,
-        );
+        let reply = Connection { stream: Box::new(connect(self.metrics)) }
+            .send(b"GET /metrics HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n", false);
         assert_eq!(reply.status, 200);
         let text = reply.text();
         let found = text.lines().find_map(|l| l.strip_prefix(line)?.trim().parse().ok());
@@ -351,7 +349,9 @@ impl Connection {
                 into.extend_from_slice(&piece[..n]);
                 true
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof) => false,
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof) => {
+                false
+            }
             Err(error) => panic!("{error}"),
         }
     }
