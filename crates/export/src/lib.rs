@@ -35,6 +35,7 @@ mod resume;
 mod simple;
 mod since;
 mod sink;
+mod steps;
 mod template;
 mod to_file;
 
