@@ -14,10 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def binary():
-    """The release build of `headcount`, made anew where something has changed; another where HEADCOUNT names it."""
-    given = os.environ.get("HEADCOUNT")
-    if given:
-        return pathlib.Path(given)
+    """The release build of `headcount`, made anew where something has changed."""
     subprocess.run(["cargo", "build", "--release", "--locked", "-q", "-p", "headcount-cli"], cwd=ROOT, check=True)
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     return target / "release" / "headcount"

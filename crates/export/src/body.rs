@@ -14,18 +14,11 @@ pub(crate) struct Body<'a> {
     layout: &'a Layout,
     sink: &'a mut dyn Sink,
     progress: Option<&'a Progress>,
-    /// What the sink has.
-    pub(crate) done: Done,
-}
-
-/// What a sink was handed so far.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Done {
     /// Whether the head is written, and with it the first bytes.
     begun: bool,
-    /// Users and identities.
+    /// Users and identities handed to the sink.
     pub(crate) counts: Counts,
-    /// Bytes: all, and those of users alone.
+    /// Bytes handed to the sink: all, and those of users alone.
     pub(crate) bytes: u64,
     pub(crate) user_bytes: u64,
 }
@@ -33,12 +26,7 @@ pub(crate) struct Done {
 impl<'a> Body<'a> {
     pub(crate) const fn new(layout: &'a Layout, sink: &'a mut dyn Sink, progress: Option<&'a Progress>) -> Self {
         let counts = Counts { users: 0, identities: 0 };
-        Self { layout, sink, progress, done: Done { begun: false, counts, bytes: 0, user_bytes: 0 } }
-    }
-
-    /// Goes on after what was done before.
-    pub(crate) fn after(self, done: Done) -> Self {
-        Self { done, ..self }
+        Self { layout, sink, progress, begun: false, counts, bytes: 0, user_bytes: 0 }
     }
 
     /// Hands on whole rendered users, with the head before the first.
@@ -51,7 +39,7 @@ impl<'a> Body<'a> {
             progress.add_users(buffer.counts.users);
         }
         let mut head = 0;
-        if !self.done.begun {
+        if !self.begun {
             if self.layout.format == Format::Json {
                 // Every user is rendered with a comma before it.
                 buffer.skip(1);
@@ -59,15 +47,15 @@ impl<'a> Body<'a> {
             let text = self.layout.head();
             if buffer.prepend(&text) {
                 head = text.len() as u64;
-                self.done.begun = true;
+                self.begun = true;
             } else {
                 self.begin()?;
             }
         }
         let (len, counts) = (buffer.len() as u64, buffer.counts);
         self.put(buffer)?;
-        self.done.counts += counts;
-        self.done.user_bytes += len - head;
+        self.counts += counts;
+        self.user_bytes += len - head;
         Ok(())
     }
 
@@ -84,8 +72,8 @@ impl<'a> Body<'a> {
     }
 
     fn begin(&mut self) -> Result<(), Error> {
-        if !self.done.begun {
-            self.done.begun = true;
+        if !self.begun {
+            self.begun = true;
             self.text(&self.layout.head())?;
         }
         Ok(())
@@ -93,7 +81,7 @@ impl<'a> Body<'a> {
 
     /// The counts as the trailer and the summary state them.
     pub(crate) fn stated(&self) -> Counts {
-        self.layout.state(self.done.counts)
+        self.layout.state(self.counts)
     }
 
     /// Ends a whole export.
@@ -109,7 +97,7 @@ impl<'a> Body<'a> {
     pub(crate) fn fail(&mut self, trailer: &Trailer, error: Error) -> Error {
         // Before the first byte there is nothing to close, and a destination that failed is not written to again. What
         // will be resumed is not closed either: it would have to be opened again.
-        let closed = self.done.begun && !error.is_destination() && !self.sink.is_resumable();
+        let closed = self.begun && !error.is_destination() && !self.sink.is_resumable();
         if closed && self.layout.format == Format::Json {
             // The first error is the one that counts.
             let _: Result<(), Error> = self.text(&trailer.failure(self.stated(), &error));
@@ -126,7 +114,7 @@ impl<'a> Body<'a> {
     fn put(&mut self, buffer: &mut Buffer) -> Result<(), Error> {
         let len = buffer.len() as u64;
         self.sink.put(buffer)?;
-        self.done.bytes += len;
+        self.bytes += len;
         if let Some(progress) = self.progress {
             progress.add_bytes(len);
         }

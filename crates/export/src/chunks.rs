@@ -1,7 +1,5 @@
-//! An export as a sequence of buffers, for whoever does the writing: waited for by a thread, or polled by a task; rendered by
-//! threads of its own, or in steps by whoever asks.
+//! An export as a sequence of buffers, for whoever does the writing: waited for by a thread, or polled by a task.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +14,6 @@ use crate::error::Error;
 use crate::export::Summary;
 use crate::pipeline::{Receiver, Sender, TryRecvError, bounded, panic_text, unbounded};
 use crate::sink::Sink;
-use crate::steps::Steps;
 
 /// Chunks rendered ahead of the one that is taken next.
 const AHEAD: usize = 4;
@@ -105,71 +102,10 @@ pub struct Chunks {
     /// Ends an export that fills no buffer because nobody in its range is selected.
     stop: Option<Arc<Progress>>,
     thread: Option<JoinHandle<()>>,
-    /// In place of all that: the steps that are still to be done.
-    inline: Option<Inline>,
     summary: Option<Summary>,
 }
 
-/// An export that is rendered when it is asked for.
-struct Inline {
-    steps: Box<dyn Steps>,
-    ready: VecDeque<Buffer>,
-    /// How it ended, once nothing more will be ready.
-    outcome: Option<Result<Summary, Error>>,
-    back: Sender<Buffer>,
-    spare: Receiver<Buffer>,
-}
-
-impl fmt::Debug for Inline {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inline").field("ready", &self.ready.len()).finish_non_exhaustive()
-    }
-}
-
-impl Inline {
-    /// The next chunk, or how it ended.
-    fn next(&mut self) -> Result<Chunk, Result<Summary, Error>> {
-        loop {
-            if let Some(buffer) = self.ready.pop_front() {
-                return Ok(Chunk { buffer: Some(buffer), back: self.back.clone() });
-            }
-            if let Some(outcome) = self.outcome.take() {
-                return Err(outcome);
-            }
-            self.outcome = self.steps.step(&self.spare, &mut self.ready).transpose();
-        }
-    }
-}
-
 impl Chunks {
-    /// Renders in steps, in the thread that asks for a chunk.
-    pub(crate) fn inline(steps: impl Steps + 'static) -> Self {
-        let (back, spare) = unbounded();
-        let inline = Inline { steps: Box::new(steps), ready: VecDeque::new(), outcome: None, back, spare };
-        let bell = Arc::default();
-        Self { coming: None, bell, stop: None, thread: None, inline: Some(inline), summary: None }
-    }
-
-    /// The next chunk, where chunks are rendered by who asks; `None` where they are not.
-    fn step(&mut self) -> Option<Option<Result<Chunk, Error>>> {
-        let outcome = match self.inline.as_mut()?.next() {
-            Ok(chunk) => return Some(Some(Ok(chunk))),
-            Err(outcome) => outcome,
-        };
-        self.inline = None;
-        Some(self.ended(outcome))
-    }
-
-    fn ended(&mut self, outcome: Result<Summary, Error>) -> Option<Result<Chunk, Error>> {
-        match outcome {
-            Ok(summary) => {
-                self.summary = Some(summary);
-                None
-            }
-            Err(error) => Some(Err(error)),
-        }
-    }
-
     /// Runs `export` in a thread of its own and hands on what it puts into its sink. `stop` is cancelled when nobody
     /// wants the rest.
     pub(crate) fn start(
@@ -188,7 +124,7 @@ impl Chunks {
             sink.end(outcome);
         });
         let thread = thread.map_err(|error| Error::Thread(error.to_string()))?;
-        Ok(Self { coming: Some(coming), bell, stop, thread: Some(thread), inline: None, summary: None })
+        Ok(Self { coming: Some(coming), bell, stop, thread: Some(thread), summary: None })
     }
 
     /// What the export held; known once the last chunk was followed by the end.
@@ -208,9 +144,6 @@ impl Chunks {
     /// The next chunk, as [`next`](Iterator::next) has it; when there is none yet, the task of `cx` is woken once there is. It
     /// never blocks once the chunks are [detached](Self::detach).
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
-        if let Some(next) = self.step() {
-            return Poll::Ready(next);
-        }
         let Some(coming) = &self.coming else { return Poll::Ready(None) };
         let message = match coming.try_recv() {
             Err(TryRecvError::Empty) => {
@@ -232,7 +165,13 @@ impl Chunks {
             None => Err(Error::Thread("it ended without a word".to_owned())),
         };
         self.finish();
-        self.ended(outcome)
+        match outcome {
+            Ok(summary) => {
+                self.summary = Some(summary);
+                None
+            }
+            Err(error) => Some(Err(error)),
+        }
     }
 
     /// Takes no more; unless detached, waits for the export's thread.
@@ -251,9 +190,6 @@ impl Iterator for Chunks {
     type Item = Result<Chunk, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if let Some(next) = self.step() {
-            return next;
-        }
         let message = self.coming.as_ref()?.recv().ok();
         self.receive(message)
     }

@@ -299,14 +299,14 @@ impl<S: Source + Clone + 'static> Export<S> {
         };
         body.succeed(&trailer)?;
         let origin = self.source.origin();
-        let counts = layout.state(body.done.counts);
+        let counts = layout.state(body.counts);
         let text = |uid: Option<Vec<u8>>| uid.map(|uid| String::from_utf8_lossy(&uid).into_owned());
         Ok(Summary {
             users: counts.users,
             deleted: found.deleted,
             identities: counts.identities,
-            bytes: body.done.bytes,
-            content_bytes: body.done.bytes,
+            bytes: body.bytes,
+            content_bytes: body.bytes,
             seq: origin.seq,
             store_id: origin.store_id,
             first_uid: text(found.first),
@@ -355,37 +355,29 @@ impl<S: Source + Clone + 'static> Export<S> {
             progress.set_total_bytes(plan.length(layout, &trailer).exact().unwrap_or_default());
         }
         let mut body = Body::new(layout, sink, progress);
-        let written = self.write_users(plan, layout, &mut body);
-        let summary = match written.and_then(|ends| self.conclude(plan, layout, &body, &ends)) {
-            Ok(summary) => summary,
+        let whole = self.write_users(plan, layout, &mut body).and_then(|ends| {
+            compare(plan, layout, &body)?;
+            let first = end_uid(&self.source, layout, ends.first.as_ref(), false)?;
+            let last = end_uid(&self.source, layout, ends.last.as_ref(), true)?;
+            Ok((first, last))
+        });
+        let (first_uid, last_uid) = match whole {
+            Ok(uids) => uids,
             Err(error) => return Err(body.fail(&trailer, error)),
         };
         body.succeed(&trailer)?;
-        Ok(Summary { bytes: body.done.bytes, content_bytes: body.done.bytes, ..summary })
-    }
-
-    /// Compares what was rendered of all parts with what the snapshot states, and sums it up; the bytes are those before the
-    /// trailer.
-    pub(crate) fn conclude(
-        &self,
-        plan: &Plan,
-        layout: &Layout,
-        body: &Body<'_>,
-        ends: &Ends,
-    ) -> Result<Summary, Error> {
-        compare(plan, layout, body)?;
         let origin = self.source.origin();
-        let counts = layout.state(body.done.counts);
+        let counts = layout.state(body.counts);
         Ok(Summary {
             users: counts.users,
             deleted: 0,
             identities: counts.identities,
-            bytes: body.done.bytes,
-            content_bytes: body.done.bytes,
+            bytes: body.bytes,
+            content_bytes: body.bytes,
             seq: origin.seq,
             store_id: origin.store_id,
-            first_uid: end_uid(&self.source, layout, ends.first.as_ref(), false)?,
-            last_uid: end_uid(&self.source, layout, ends.last.as_ref(), true)?,
+            first_uid,
+            last_uid,
             digest: None,
         })
     }
@@ -432,9 +424,9 @@ fn compare(plan: &Plan, layout: &Layout, body: &Body<'_>) -> Result<(), Error> {
     let Some(totals) = &plan.totals else { return Ok(()) };
     let totals = totals.selected(layout.include_pending);
     let pairs = [
-        ("users", Some(totals.users()), body.done.counts.users),
-        ("identities", Some(totals.identities()), body.done.counts.identities),
-        ("bytes of users", plan.users_len(layout), body.done.user_bytes),
+        ("users", Some(totals.users()), body.counts.users),
+        ("identities", Some(totals.identities()), body.counts.identities),
+        ("bytes of users", plan.users_len(layout), body.user_bytes),
     ];
     for (what, expected, found) in pairs {
         if let Some(expected) = expected.filter(|&expected| expected != found) {

@@ -35,7 +35,6 @@ mod resume;
 mod simple;
 mod since;
 mod sink;
-mod steps;
 mod template;
 mod to_file;
 

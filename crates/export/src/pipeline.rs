@@ -36,7 +36,7 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    pub(crate) fn add(&mut self, part: Part, counts: Counts) {
+    fn add(&mut self, part: Part, counts: Counts) {
         if counts.users > 0 {
             if self.first.is_none() {
                 self.first = Some(part.clone());
@@ -78,10 +78,9 @@ pub(crate) fn run<S: Source>(job: Job<'_, S>, threads: usize, body: &mut Body<'_
     if threads <= 1 { inline(job, body) } else { in_turns(job, threads, body) }
 }
 
-/// Hands what is rendered to a body at once.
-pub(crate) struct PartOutlet<'a, 'b>(pub(crate) &'a mut Body<'b>);
+struct BodyOutlet<'a, 'b>(&'a mut Body<'b>);
 
-impl Outlet for PartOutlet<'_, '_> {
+impl Outlet for BodyOutlet<'_, '_> {
     fn take(&mut self, buffer: &mut Buffer) -> Result<(), Error> {
         self.0.users(buffer)?;
         buffer.clear();
@@ -91,7 +90,7 @@ impl Outlet for PartOutlet<'_, '_> {
 
 fn inline<S: Source>(job: Job<'_, S>, body: &mut Body<'_>) -> Result<Ends, Error> {
     let mut ends = Ends::default();
-    let mut outlet = PartOutlet(body);
+    let mut outlet = BodyOutlet(body);
     let buffer = if job.small { Buffer::short() } else { Buffer::new() };
     let mut renderer = Renderer::new(job.layout, job.progress, &mut outlet, buffer);
     for part in job.source.parts(job.range)? {

@@ -11,7 +11,6 @@ use crate::export::{Export, Summary};
 use crate::length::Length;
 use crate::plan::Plan;
 use crate::sink::WriteSink;
-use crate::steps::Stepper;
 
 /// An export whose users and length are looked up already, so that it need not be done again when it begins.
 #[derive(Debug)]
@@ -101,12 +100,6 @@ impl<S: Source + Clone + 'static> Prepared<S> {
     /// # Errors
     /// When no thread can be started.
     pub fn chunks(&self) -> Result<Chunks, Error> {
-        // With one thread that is the one that asks.
-        if let (Some(1), None, None, Some(plan)) =
-            (self.export.threads, self.export.compression, &self.export.progress, &self.plan)
-        {
-            return Ok(Chunks::inline(Stepper::new(self.export.clone(), plan.clone())));
-        }
         let mut export = self.export.clone();
         // Somebody else's progress is not ours to cancel.
         let stop =

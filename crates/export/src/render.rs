@@ -87,16 +87,6 @@ impl<'a, O: Outlet> Renderer<'a, O> {
         }
     }
 
-    /// Takes over templates of an earlier renderer with the same layout.
-    pub(crate) fn remember(&mut self, templates: Cache) {
-        self.templates = templates;
-    }
-
-    /// Ends it, and leaves its templates and its buffer to the next one.
-    pub(crate) fn leave(self) -> (Cache, Buffer) {
-        (self.templates, self.page.buffer)
-    }
-
     /// The outlet, between parts.
     pub(crate) const fn outlet(&mut self) -> &mut O {
         self.outlet
