@@ -1,8 +1,9 @@
 //! Runs a server: its configuration, its stores, its signals, its end.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -285,6 +286,8 @@ fn first_start(store: &Path, ui: &Ui) -> Result<PathBuf, Failure> {
     if edit.is_new() {
         let secret = edit.add_site_of_store(&random_api_key()?, store)?;
         edit.save()?;
+        // Nobody else needs it, though it holds no secret.
+        fs::set_permissions(&file, Permissions::from_mode(0o600))?;
         ui.note(&format!(
             "made {}, which names the key, and {}, for this user alone",
             file.display(),

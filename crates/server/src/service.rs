@@ -176,7 +176,7 @@ impl Connection {
                 self.count(&response);
                 self.send(response, is_head, busy)
             }
-            Work::Export => self.export(admitted, asked, busy).await,
+            Work::Page | Work::Export => self.export(admitted, asked, busy).await,
         }
     }
 
@@ -200,7 +200,12 @@ impl Connection {
         let Asked { client, is_head, began } = asked;
         let outcome = admitted.outcome();
         let key = [outcome.api_key.as_deref(), outcome.user_key.as_deref()].map(Option::unwrap_or_default).join("\0");
-        let (ticket, slot) = match self.shared.slots.begin(&key).await {
+        let slots = &self.shared.slots;
+        let begun = match admitted.work() {
+            Work::Page => slots.page(&key).map(|ticket| (ticket, None)),
+            _ => slots.begin(&key).await.map(|(ticket, slot)| (ticket, Some(slot))),
+        };
+        let (ticket, slot) = match begun {
             Ok(both) => both,
             Err(full) => {
                 let failure = Failure::new(Code::RateLimit, full.details()).retry_after(2);

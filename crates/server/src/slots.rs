@@ -100,6 +100,11 @@ impl Slots {
         Ok(Ticket { slots: Arc::clone(self), key: key.to_owned(), _under_way: under_way })
     }
 
+    /// A place for a short export of `key`, which is over before a slot would be free.
+    pub(crate) fn page(self: &Arc<Self>, key: &str) -> Result<Ticket, Busy> {
+        self.ticket(key)
+    }
+
     /// A place and a slot for an export of `key`, perhaps after a wait.
     pub(crate) async fn begin(self: &Arc<Self>, key: &str) -> Result<(Ticket, Slot), Busy> {
         let ticket = self.ticket(key)?;
@@ -167,6 +172,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(slots.begin("b").await.unwrap_err(), Busy::Queue);
+        assert!(slots.page("b").is_ok(), "pages wait for nobody");
         // The first does not read: its slot goes to the next, and comes back when that has ended.
         drop(slot);
         waiting.await.unwrap().unwrap();

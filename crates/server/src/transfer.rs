@@ -19,6 +19,8 @@ struct State {
     window: Instant,
     taken: u64,
     slot: Option<Slot>,
+    /// Whether it has to have one.
+    needs_slot: bool,
 }
 
 /// One export under way.
@@ -33,7 +35,7 @@ impl Transfer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The client asks for the next piece. Whether a slot is held.
+    /// The client asks for the next piece. Whether it has the slot that it needs.
     pub(crate) fn asked(&self, now: Instant) -> bool {
         let mut state = self.lock();
         if state.offered.take().is_none() {
@@ -41,7 +43,7 @@ impl Transfer {
             state.window = now;
             state.taken = 0;
         }
-        state.slot.is_some()
+        state.slot.is_some() || !state.needs_slot
     }
 
     /// A slot was got again.
@@ -111,8 +113,10 @@ impl Transfers {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn enter(self: &Arc<Self>, slot: Slot, connection: Arc<Watch>, now: Instant) -> Entry {
-        let state = State { offered: None, window: now, taken: 0, slot: Some(slot) };
+    /// An export with its slot; one that goes without at the beginning never needs one.
+    pub(crate) fn enter(self: &Arc<Self>, slot: Option<Slot>, connection: Arc<Watch>, now: Instant) -> Entry {
+        let needs_slot = slot.is_some();
+        let state = State { offered: None, window: now, taken: 0, slot, needs_slot };
         let transfer = Arc::new(Transfer { state: Mutex::new(state), connection });
         let mut held = self.lock();
         let number = held.next;
@@ -150,7 +154,7 @@ mod tests {
     fn entry(semaphore: &Arc<Semaphore>, now: Instant) -> (Arc<Transfers>, Entry) {
         let transfers = Arc::new(Transfers::default());
         let slot = Arc::clone(semaphore).try_acquire_owned().unwrap();
-        let entry = transfers.enter(slot, Arc::new(Watch::new(now)), now);
+        let entry = transfers.enter(Some(slot), Arc::new(Watch::new(now)), now);
         (transfers, entry)
     }
 

@@ -30,6 +30,8 @@ pub enum Work {
     Light,
     /// A commit, or a token that goes to disk: an fsync.
     Write,
+    /// A body that is streamed, of at most a thousand users: as [`Export`](Self::Export), and soon over.
+    Page,
     /// A body that is streamed: waits for its first bytes, and renders in threads of its own.
     Export,
 }
@@ -99,6 +101,7 @@ impl Admitted {
     pub fn work(&self) -> Work {
         match &self.0.deed {
             Deed::Export(task) if task.is_light() => Work::Light,
+            Deed::Export(task) if task.is_page() => Work::Page,
             Deed::Export(_) => Work::Export,
             Deed::Grant(_, tokens) if !tokens.waits() => Work::Light,
             Deed::Change(Change::Nothing { .. }) => Work::Light,

@@ -145,6 +145,9 @@ impl Part {
     }
 }
 
+/// Users of a page that nobody has to wait for.
+const PAGE_MAX: u64 = 1000;
+
 /// An export, settled and not begun.
 #[derive(Debug)]
 pub(crate) struct Task {
@@ -180,6 +183,11 @@ impl Task {
     /// Whether the answer takes some CPU time and nothing else.
     pub(crate) const fn is_light(&self) -> bool {
         self.short || matches!(self.part, Part::Head | Part::Known | Part::Beyond(_))
+    }
+
+    /// Whether it holds few users, however long it takes to find them and however long they are.
+    pub(crate) fn is_page(&self) -> bool {
+        self.wish.limit.is_some_and(|limit| limit <= PAGE_MAX)
     }
 
     /// Answers; waits for the first bytes of an export that is not light.
