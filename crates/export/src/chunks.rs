@@ -237,3 +237,77 @@ impl Sink for ChunkSink {
         self.send(Message::Chunk(Chunk { buffer: Some(free), back: self.back.clone() }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hint::spin_loop;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::task::Wake;
+    use std::thread::{self, Thread};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    struct Alarm {
+        thread: Thread,
+        wakes: AtomicUsize,
+    }
+
+    impl Wake for Alarm {
+        fn wake(self: Arc<Self>) {
+            self.wakes.fetch_add(1, SeqCst);
+            self.thread.unpark();
+        }
+    }
+
+    /// The next chunk is sent as soon as the one before is taken, so that sending meets polling at every step of it; a wake-up
+    /// that is lost is not made up for by another chunk.
+    #[test]
+    fn no_wake_up_is_lost() {
+        const CHUNKS: usize = 150_000;
+        let alarm = Arc::new(Alarm { thread: thread::current(), wakes: AtomicUsize::new(0) });
+        let waker = Waker::from(Arc::clone(&alarm));
+        let taken = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&taken);
+        let export = move |sink: &mut dyn Sink| {
+            for i in 0..CHUNKS {
+                let mut buffer = Buffer::short();
+                buffer.extend(i.to_string().as_bytes());
+                let mut looks = 0;
+                while seen.load(SeqCst) < i {
+                    looks += 1;
+                    if looks % 1000 == 0 { thread::yield_now() } else { spin_loop() }
+                }
+                sink.put(&mut buffer)?;
+            }
+            Err(Error::Cancelled)
+        };
+        let mut chunks = Chunks::start(None, export).unwrap().detach();
+        let mut next = 0;
+        loop {
+            let before = alarm.wakes.load(SeqCst);
+            match chunks.poll_next(&mut Context::from_waker(&waker)) {
+                Poll::Ready(Some(Ok(chunk))) => {
+                    assert_eq!(*chunk, *next.to_string().as_bytes());
+                    next += 1;
+                    taken.store(next, SeqCst);
+                    (0..next % 24).for_each(|_| spin_loop());
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    assert!(matches!(error, Error::Cancelled));
+                    break;
+                }
+                Poll::Ready(None) => panic!("the error is missing"),
+                Poll::Pending => {
+                    let deadline = Instant::now() + Duration::from_secs(10);
+                    while alarm.wakes.load(SeqCst) == before {
+                        assert!(Instant::now() < deadline, "nobody woke the task after {next} chunks");
+                        thread::park_timeout(Duration::from_secs(1));
+                    }
+                }
+            }
+        }
+        let wakes = alarm.wakes.load(SeqCst);
+        assert!(next == CHUNKS && wakes > 1000, "{next} chunks, {wakes} wake-ups");
+    }
+}

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use headcount_block::{Progress, Scan, Select, Source};
+use headcount_block::{Progress, Scan, Select, Source, Totals};
 
 use crate::body::Body;
 use crate::chunks::Chunks;
@@ -385,7 +385,8 @@ impl<S: Source + Clone + 'static> Export<S> {
     fn write_users(&self, plan: &Plan, layout: &Layout, body: &mut Body<'_>) -> Result<Ends, Error> {
         let Some(range) = &plan.range else { return Ok(Ends::default()) };
         let small = plan.users_len(layout).is_some_and(|len| len <= SMALL);
-        let job = Job { source: &self.source, layout, range, progress: self.progress.as_deref(), small };
+        let few = plan.totals.as_ref().filter(|_| small).map(Totals::users);
+        let job = Job { source: &self.source, layout, range, progress: self.progress.as_deref(), few };
         // Rendering is a small part of the work where the result is compressed, which has threads of its own.
         let threads = if self.compression.is_some() { 1 } else { self.workers(small) };
         run(job, threads, body)

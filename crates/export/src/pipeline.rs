@@ -52,8 +52,8 @@ pub(crate) struct Job<'a, S> {
     pub(crate) layout: &'a Layout,
     pub(crate) range: &'a UidRange,
     pub(crate) progress: Option<&'a Progress>,
-    /// Whether it may be much shorter than a chunk.
-    pub(crate) small: bool,
+    /// Users of a small export, which may be much shorter than a chunk.
+    pub(crate) few: Option<u64>,
 }
 
 impl<S> Clone for Job<'_, S> {
@@ -91,8 +91,10 @@ impl Outlet for BodyOutlet<'_, '_> {
 fn inline<S: Source>(job: Job<'_, S>, body: &mut Body<'_>) -> Result<Ends, Error> {
     let mut ends = Ends::default();
     let mut outlet = BodyOutlet(body);
-    let buffer = if job.small { Buffer::short() } else { Buffer::new() };
-    let mut renderer = Renderer::new(job.layout, job.progress, &mut outlet, buffer);
+    let mut renderer = Renderer::new(job.layout, job.progress, &mut outlet);
+    if let Some(users) = job.few {
+        renderer = renderer.of_few(users);
+    }
     for part in job.source.parts(job.range)? {
         job.check()?;
         let part = part?;
@@ -245,7 +247,7 @@ impl Outlet for TurnOutlet<'_, '_, '_> {
 fn render_parts<S: Source>(job: Job<'_, S>, queue: &Mutex<Queue<'_>>, turns: &Turns<'_, '_>) {
     let _alarm = Alarm(turns);
     let mut outlet = TurnOutlet { turns, number: 0, held: Vec::new(), held_bytes: 0, spare: Vec::new() };
-    let mut renderer = Renderer::new(job.layout, job.progress, &mut outlet, Buffer::new());
+    let mut renderer = Renderer::new(job.layout, job.progress, &mut outlet);
     while !turns.is_stopped() {
         let Some((number, part)) = lock(queue).take() else { return };
         renderer.outlet().number = number;

@@ -1,7 +1,7 @@
 //! Spans in, buffers out: renders what a source hands out, counts it, and compares with what the blocks state.
 
 use headcount_block::{
-    Clean, Error as SourceError, Fault, Part, Piece, Progress, RowRef, Source, Span, UserRef, Visitor,
+    Clean, Dictionary, Error as SourceError, Fault, Part, Piece, Progress, RowRef, Source, Span, UserRef, Visitor,
 };
 
 use crate::buffer::{Buffer, CHUNK, Counts};
@@ -67,6 +67,8 @@ pub(crate) struct Renderer<'a, O> {
     progress: Option<&'a Progress>,
     outlet: &'a mut O,
     fast: bool,
+    /// How many users there are to render, about.
+    users: u64,
     templates: Cache,
     page: Page,
     /// Why the outlet took no more; the source only hears that it should stop.
@@ -74,17 +76,30 @@ pub(crate) struct Renderer<'a, O> {
 }
 
 impl<'a, O: Outlet> Renderer<'a, O> {
-    /// A renderer into `buffer` first, and from then on into those that `outlet` leaves.
-    pub(crate) fn new(layout: &'a Layout, progress: Option<&'a Progress>, outlet: &'a mut O, buffer: Buffer) -> Self {
+    pub(crate) fn new(layout: &'a Layout, progress: Option<&'a Progress>, outlet: &'a mut O) -> Self {
         Self {
             layout,
             progress,
             outlet,
             fast: layout.is_fast(),
+            users: u64::MAX,
             templates: Cache::default(),
-            page: Page { buffer, scratch: Vec::new(), counts: Counts::default() },
+            page: Page { buffer: Buffer::new(), scratch: Vec::new(), counts: Counts::default() },
             refused: None,
         }
+    }
+
+    /// For so few users: neither much memory nor templates that are made for many.
+    pub(crate) fn of_few(mut self, users: u64) -> Self {
+        self.page.buffer = Buffer::short();
+        self.users = users;
+        self
+    }
+
+    /// Whether the kernel is to render spans of this dictionary. Templates of a provider cost about as much as a user
+    /// without them.
+    const fn is_fast(&self, dictionary: &Dictionary) -> bool {
+        self.fast && self.users > dictionary.len() as u64
     }
 
     /// The outlet, between parts.
@@ -126,7 +141,7 @@ impl<'a, O: Outlet> Renderer<'a, O> {
     }
 
     fn rows(&mut self, span: &Span<'_>) -> Result<(), SourceError> {
-        if self.fast {
+        if self.is_fast(span.dictionary()) {
             return self.pieces(span);
         }
         for row in span.rows()? {
@@ -166,7 +181,7 @@ impl<'a, O: Outlet> Renderer<'a, O> {
 impl<O: Outlet> Visitor for Renderer<'_, O> {
     fn span(&mut self, span: &Span<'_>) -> Result<(), SourceError> {
         // Between changes: too short to bear much ado. Nothing is added when it fails.
-        if let Some(clean) = span.as_clean().filter(|_| self.fast) {
+        if let Some(clean) = span.as_clean().filter(|_| self.is_fast(span.dictionary())) {
             let templates = self.templates.get(self.layout, span.dictionary());
             self.page.clean(self.layout, templates, &clean).map_err(|fault| span.damage(fault))?;
             return self.flush_if_full();

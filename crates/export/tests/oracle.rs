@@ -18,7 +18,8 @@ fn recipes() -> [(&'static str, Recipe); 7] {
         ("bare", Recipe { bare: 30, pending: 10, ..PLAIN }),
         ("escapes", Recipe { escapes: 10, pending: 5, ..PLAIN }),
         ("long", Recipe { long: 20, ..PLAIN }),
-        ("providers", Recipe { providers: 400, pending: 5, nasty_providers: true, ..PLAIN }),
+        // More users than the templates of so many providers cost.
+        ("providers", Recipe { users: 1000, providers: 400, pending: 5, nasty_providers: true, ..PLAIN }),
         ("all", Recipe { pending: 30, bare: 30, escapes: 10, long: 5, unicode: 30, nasty_providers: true, ..PLAIN }),
     ]
 }

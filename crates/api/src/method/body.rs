@@ -323,7 +323,114 @@ impl Jsonp {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Wake, Waker};
+    use std::thread::{Thread, current, park};
+
+    use headcount_block::{Change, Error as SourceError, Measured, Scan, Select, Totals, UidRange, User, Visitor};
+    use headcount_block::{Origin, Part as Stretch, Source};
+    use headcount_export::{Export, Format};
+    use headcount_store::Store;
+
     use super::*;
+
+    /// Fails when all of its users were handed out, if it is told to.
+    #[derive(Debug, Clone)]
+    struct Late(Snapshot, bool);
+
+    impl Source for Late {
+        fn origin(&self) -> Origin {
+            self.0.origin()
+        }
+
+        fn totals(&self) -> Totals {
+            self.0.totals()
+        }
+
+        fn measure(&self, select: &Select, scan: Scan) -> Result<Option<Measured>, SourceError> {
+            self.0.measure(select, scan)
+        }
+
+        fn parts<'s>(
+            &'s self,
+            range: &UidRange,
+        ) -> Result<Box<dyn Iterator<Item = Result<Stretch, SourceError>> + Send + 's>, SourceError> {
+            self.0.parts(range)
+        }
+
+        fn visit(&self, part: &Stretch, visitor: &mut dyn Visitor) -> Result<(), SourceError> {
+            self.0.visit(part, visitor)?;
+            let fails = self.1 && part.range.end == std::ops::Bound::Unbounded;
+            if fails { Err(SourceError::Stopped) } else { Ok(()) }
+        }
+
+        fn changes(
+            &self,
+            since: u64,
+            each: &mut dyn FnMut(Change<'_>) -> Result<(), SourceError>,
+        ) -> Result<(), SourceError> {
+            self.0.changes(since, each)
+        }
+    }
+
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    /// The pieces of a body as a thread gets them, or as a task does.
+    fn pieces(mut body: ExportBody, polled: bool) -> (Vec<u8>, Option<Error>) {
+        let waker = Waker::from(Arc::new(Unpark(current())));
+        let mut all = Vec::new();
+        loop {
+            let piece =
+                if polled { body.poll_next(&mut Context::from_waker(&waker)) } else { Poll::Ready(body.next()) };
+            match piece {
+                Poll::Pending => park(),
+                Poll::Ready(Some(Ok(piece))) => all.extend_from_slice(&piece),
+                Poll::Ready(last) => {
+                    assert!(body.next().is_none(), "the end is the end");
+                    return (all, last.and_then(Result::err));
+                }
+            }
+        }
+    }
+
+    /// The piece that completes the promised length is not handed out unless the export ends there, and well.
+    #[test]
+    fn a_promise_is_not_kept_by_an_export_that_fails() {
+        let store = Store::temporary().unwrap();
+        let users = (0..40_000).map(|n| User::new(format!("u{n:08}")).with_identity("site", format!("{n}")));
+        store.load(users).unwrap();
+        let snapshot = store.snapshot();
+        let mut whole = Vec::new();
+        Export::new(&snapshot).format(Format::Csv).write_to(&mut whole).unwrap();
+        let length = whole.len() as u64;
+        let body = |fails, promise| {
+            let export = Export::new(&Late(snapshot.clone(), fails)).format(Format::Csv).threads(2);
+            ExportBody::new(export.chunks().unwrap(), promise).unwrap()
+        };
+        for polled in [false, true] {
+            let (all, error) = pieces(body(false, Some(length)), polled);
+            assert!(all == whole && error.is_none());
+            let (all, error) = pieces(body(true, None), polled);
+            assert!(all == whole && error.is_some(), "all bytes come, and then the error");
+            for (fails, promise, damage) in
+                [(true, length, false), (false, length - 1, true), (true, length - 1, false), (false, length + 1, true)]
+            {
+                let (all, error) = pieces(body(fails, Some(promise)), polled);
+                assert!((all.len() as u64) < promise && whole.starts_with(&all), "{fails} {promise}");
+                assert_eq!(error.unwrap().is_damage(), damage, "the export's own error goes first");
+                // A part that ends before the end has nothing to do with it.
+                let (part, error) = pieces(body(fails, Some(length)).part(&(5..300_000), length), polled);
+                assert!(part == whole[5..300_000] && error.is_none());
+                let (part, error) = pieces(body(true, Some(length)).part(&(5..length), length), polled);
+                assert!(part.len() < whole.len() - 5 && error.is_some());
+            }
+        }
+    }
 
     #[test]
     fn line_separators_are_escaped_wherever_they_are_cut() {
