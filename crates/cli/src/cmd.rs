@@ -19,6 +19,7 @@ pub(crate) mod man;
 pub(crate) mod put;
 pub(crate) mod quickstart;
 pub(crate) mod rename;
+pub(crate) mod salvage;
 pub(crate) mod stats;
 pub(crate) mod status;
 pub(crate) mod unlink;

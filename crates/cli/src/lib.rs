@@ -61,6 +61,7 @@ fn run(command: &Command, ui: &Ui) -> Result<Outcome, Failure> {
         Command::Find(args) => cmd::find::run(args, ui),
         Command::Stats(args) => cmd::stats::run(args),
         Command::Verify(args) => cmd::verify::run(args, ui),
+        Command::Salvage(args) => cmd::salvage::run(args, ui),
         Command::Bench(args) => cmd::bench::run(args, ui),
         Command::Generate(args) => cmd::generate::run(args, ui),
         Command::Completions(args) => cmd::completions::run(args),

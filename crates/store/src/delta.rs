@@ -281,9 +281,15 @@ fn damage(path: &Path, what: &str, expected: impl Into<String>, found: impl Into
 
 /// Shows the commits of the generation in `path`, which begins at seq `first`, to `each`: an unbroken sequence. A group
 /// at the end that is not whole was never acknowledged and is left out. Returns the last seq, `first - 1` when empty.
+/// Without a `first` it begins where it does: for salvage.
 ///
 /// sled writes to what it opens. For a store that is open for reading only, copy the directory first.
-pub(crate) fn read(path: &Path, first: u64, each: &mut dyn FnMut(Record) -> Result<()>) -> Result<u64> {
+pub(crate) fn read(
+    path: &Path,
+    first: impl Into<Option<u64>>,
+    each: &mut dyn FnMut(Record) -> Result<()>,
+) -> Result<u64> {
+    let first = first.into();
     for entry in files::entries(path)? {
         if entry.to_string_lossy().ends_with(".generating") {
             files::remove_if_there(&entry)?;
@@ -297,8 +303,11 @@ pub(crate) fn read(path: &Path, first: u64, each: &mut dyn FnMut(Record) -> Resu
         .unwrap_or_else(|_| Err(damage(path, "log of the delta", "a whole sled database", "one that sled gave up on")))
 }
 
-fn read_open(path: &Path, first: u64, each: &mut dyn FnMut(Record) -> Result<()>) -> Result<u64> {
+fn read_open(path: &Path, first: Option<u64>, each: &mut dyn FnMut(Record) -> Result<()>) -> Result<u64> {
     let db = open(path)?;
+    let earliest =
+        || db.first().ok().flatten().and_then(|(key, _)| key.first_chunk().map(|seq| u64::from_be_bytes(*seq)));
+    let first = first.or_else(earliest).unwrap_or(1);
     let name = path.join(DB);
     let file = File::open(&name).map_err(|e| Error::io("open", &name, e))?;
     let mut expected = first;

@@ -296,7 +296,7 @@ impl Drop for Segment {
     }
 }
 
-fn read_footer(path: &Path, data: &Backing) -> Result<Footer> {
+pub(super) fn read_footer(path: &Path, data: &Backing) -> Result<Footer> {
     let least = (FILE_HEADER_LEN + FOOTER_LEN) as u64;
     let Some(at) = data.len().checked_sub(FOOTER_LEN as u64).filter(|_| data.len() >= least) else {
         let fault = Fault::new("segment length (is the file cut short?)", 0, least, data.len());
@@ -321,7 +321,12 @@ fn keep_section(path: &Path, data: &Backing, section: Section, what: &'static st
     Ok(bytes)
 }
 
-fn read_section<'d>(path: &Path, data: &'d Backing, section: Section, what: &'static str) -> Result<Bytes<'d>> {
+pub(super) fn read_section<'d>(
+    path: &Path,
+    data: &'d Backing,
+    section: Section,
+    what: &'static str,
+) -> Result<Bytes<'d>> {
     let len = usize::try_from(section.len).unwrap_or(usize::MAX);
     let bytes = data.read(section.offset, len).map_err(|e| Error::io("read", path, e))?;
     verify_section(path, section, &bytes, what)?;
