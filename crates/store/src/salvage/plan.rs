@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use headcount_block::{ClassSums, Damage, Totals, UidRange};
 
 use super::{Loss, Losses, SalvageReport, SalvagedBy, whole_file};
-use crate::delta;
+use crate::delta::{self, Record};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::layer::Delta;
@@ -140,41 +140,57 @@ impl Plan {
             let first = stated.get(&number).copied();
             let read = delta::copy(&from, &to).and_then(|()| self.generation(&to, first));
             if let Err(error) = read {
-                self.lose_log(from, error);
+                let after = self.delta.last_seq;
+                let more = self.groups(&from);
+                self.lose_log(from, error, after, more);
             }
         }
         Ok(())
     }
 
-    fn lose_log(&mut self, path: PathBuf, error: Error) {
+    /// Adds the commits that lie whole in the file of a generation, after those that were read.
+    fn groups(&mut self, path: &Path) -> u64 {
+        let mut found = BTreeMap::new();
+        // What cannot be read of it is told already.
+        let _ = delta::groups(path, &mut |records| {
+            found.extend(records.into_iter().map(|record| (record.seq, record)));
+        });
+        let before = self.commits;
+        for record in found.into_values().filter(|record| record.seq > self.delta.last_seq).collect::<Vec<_>>() {
+            self.add(&record);
+        }
+        self.commits - before
+    }
+
+    fn add(&mut self, record: &Record) {
+        let [registered, pending] = record.sums.map(ClassSums::from_words);
+        self.logged += Totals { registered, pending };
+        self.commits += 1;
+        for change in &record.changes {
+            let (uid, row) = change.parts();
+            self.delta.insert(uid, row, record.seq, record.time_ms);
+        }
+    }
+
+    fn lose_log(&mut self, path: PathBuf, error: Error, after: u64, more: u64) {
         self.log_is_whole = false;
-        let after = self.delta.last_seq;
         let found = match error {
             Error::Damage(damage) => format!("{}: expected {}, found {}", damage.what, damage.expected, damage.found),
             other => other.to_string(),
         };
-        let expected = if after == 0 {
-            "a whole log".to_owned()
-        } else {
-            format!("a whole log (its commits up to seq {after} were read)")
-        };
+        let upto = if after == 0 { "none".to_owned() } else { format!("those up to seq {after}") };
+        let expected = format!("a whole log (of its commits {upto} were read, and {more} after them)");
         self.lose(whole_file(path, "log of the delta", &expected, found), 0, u64::MAX, (true, true));
     }
 
     /// Adds the commits of one generation. Those before damage count: a commit is whole or not there.
     fn generation(&mut self, path: &Path, first: Option<u64>) -> Result<()> {
-        let (delta, logged, commits) = (&mut self.delta, &mut self.logged, &mut self.commits);
-        let last = delta::read(path, first, &mut |record| {
-            let [registered, pending] = record.sums.map(ClassSums::from_words);
-            *logged += Totals { registered, pending };
-            *commits += 1;
-            for change in &record.changes {
-                let (uid, row) = change.parts();
-                delta.insert(uid, row, record.seq, record.time_ms);
-            }
+        let synced = self.manifest.as_ref().is_none_or(|m| !m.unsynced);
+        let last = delta::read(path, first, synced, &mut |record| {
+            self.add(&record);
             Ok(())
         })?;
-        delta.last_seq = delta.last_seq.max(last);
+        self.delta.last_seq = self.delta.last_seq.max(last);
         Ok(())
     }
 

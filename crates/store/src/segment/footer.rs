@@ -126,6 +126,21 @@ impl Footer {
     }
 }
 
+/// Checks the first bytes of a segment: that they are whole, and of this file.
+pub(crate) fn check_file_header(bytes: &[u8], file_id: u128) -> Result<(), Fault> {
+    let word = |at: usize| bytes.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b));
+    let sum_at = FILE_HEADER_LEN - 8;
+    let sum = checksum(bytes.get(..sum_at).unwrap_or_default());
+    if sum != word(sum_at) {
+        return Err(Fault::new("file header checksum", sum_at, word(sum_at), sum));
+    }
+    let id = u128::from(word(16)) | u128::from(word(24)) << 64;
+    if word(0) != u64::from_le_bytes(FILE_MAGIC) || id != file_id {
+        return Err(Fault::new("file header (another file's)", 0, u64::from_le_bytes(FILE_MAGIC), word(0)));
+    }
+    Ok(())
+}
+
 /// The first bytes of a segment: what it is, for those who look at the file, and for salvage.
 pub(crate) fn file_header(file_id: u128) -> Vec<u8> {
     let mut out = Vec::with_capacity(FILE_HEADER_LEN);
