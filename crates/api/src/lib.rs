@@ -37,6 +37,7 @@
 //! - [`Batch`]: what a commit can do, and [`Precondition`]s; [`Durability`]: when it answers.
 //! - [`Snapshot`]: lookups by UID and by identity, ranges and prefixes of UIDs, changes since a seq, backups.
 //! - [`Export`]: formats, fields, `limit`, `after`, exact lengths, files that can be resumed, writers and chunks.
+//! - [`salvage`]: everything intact of a damaged store in a new one, and a list of what is not.
 //! - [`check_file`]: whether an exported file is whole and unchanged, by its [`Manifest`] or by what it shows.
 //! - [`method`]: `socialize.exportUsers` as its clients know it, for an HTTP server to put on a socket.
 //! - [`Source`]: what an export reads. Implement it to export users that live elsewhere.
@@ -62,9 +63,9 @@ pub use headcount_export::{
 
 pub use headcount_store::{
     Backend, BackupReport, Batch, BulkLoad, Changed, Commit, CompactReport, Compaction, Durability, EraseReport, Error,
-    Existing, LoadOptions, LoadReport, OnConflict, OnDuplicate, Options, Place, Precondition, Recovery, Refusal,
-    RefuseReason, RejectReason, Rejection, RowKind, SegmentStats, Shard, Snapshot, Stats, Store, UserGuard, Users,
-    VerifyReport, Work,
+    Existing, LoadOptions, LoadReport, Loss, OnConflict, OnDuplicate, Options, Place, Precondition, Recovery, Refusal,
+    RefuseReason, RejectReason, Rejection, RowKind, SalvageReport, SalvagedBy, SegmentStats, Shard, Snapshot, Stats,
+    Store, UserGuard, Users, VerifyReport, Work, salvage,
 };
 
 /// The README's examples are compiled and run with the documentation tests.

@@ -106,6 +106,11 @@ impl Header {
 
     /// Reads the fields and checks that lengths are within bounds and add up to the block's.
     pub(crate) fn read(block: &[u8]) -> Result<Self, Fault> {
+        Self::read_as(block, block.len())
+    }
+
+    /// As [`read`](Self::read), of a block of which `have` bytes are there.
+    fn read_as(block: &[u8], have: usize) -> Result<Self, Fault> {
         let head = block.first_chunk::<HEADER_LEN>().ok_or(short("block header", HEADER_LEN, block.len()))?;
         let [m0, m1, m2, m3, version, algorithm, seq_width, shift, ..] = *head;
         let expect = |what, at, expected: u64, found: u64| {
@@ -120,7 +125,7 @@ impl Header {
             return Err(Fault::new("block seq width", 6, 8, u64::from(seq_width)));
         }
         let this = Self::read_again(block)?;
-        this.check(block.len())?;
+        this.check(have)?;
         Ok(this)
     }
 
@@ -233,6 +238,21 @@ pub(crate) fn verify_header(block: &[u8], id: BlockId) -> Result<(), Fault> {
         return Err(Fault::new("block number (misplaced block)", NUMBER_AT, u64::from(id.number), u64::from(number)));
     }
     Ok(())
+}
+
+/// Which block of which file a header says it is, and the length of the block in bytes. The header's own checksum and its
+/// lengths are checked, the body is not looked at: it is how blocks are found without an index.
+///
+/// # Errors
+/// A [`Fault`] when `head` is shorter than [`HEADER_LEN`] or no whole header.
+pub fn identify(head: &[u8]) -> Result<(BlockId, usize), Fault> {
+    let file = array(head, FILE_AT).map_or(0, u128::from_le_bytes);
+    let id = BlockId { file, number: get_u32(head, NUMBER_AT).unwrap_or(u32::MAX) };
+    verify_header(head, id)?;
+    let len = get_u32(head, 32).unwrap_or_default() as usize;
+    // The rest of the block need not be at hand.
+    let header = Header::read_as(head, len)?;
+    Ok((id, header.block_len))
 }
 
 /// Checks the body's checksum, which covers everything after the header.

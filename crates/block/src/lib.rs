@@ -34,7 +34,7 @@ pub use checksum::{CHECKSUM_ALGORITHM, checksum};
 pub use dictionary::{Dictionary, DictionaryBuilder};
 pub use error::{Damage, Error, Fault, LimitError};
 pub use find::uid_prefix;
-pub use header::{BlockId, HEADER_LEN, LAYOUT_VERSION, PADDING, ROWS_PER_GROUP};
+pub use header::{BlockId, HEADER_LEN, LAYOUT_VERSION, PADDING, ROWS_PER_GROUP, identify};
 pub use outline::Outline;
 pub use progress::{Cancelled, Progress};
 pub use read::{Block, Mark, Rows};

@@ -12,7 +12,7 @@ Exit codes:
   2  the command line is wrong
   3  done, but records were rejected (import)
   4  a user or an identity is not there
-  5  damage found
+  5  damage found; salvage: something was lost
   Interrupted by Ctrl-C: 130. Standard output closed by its reader: 141.
 
 Examples:
@@ -93,6 +93,8 @@ pub(crate) enum Command {
     Changes(cmd::changes::Args),
     /// Check every checksum, order, index entry, sum and count of a store
     Verify(cmd::verify::Args),
+    /// Write what is intact of a damaged store to a new one, and list what is not
+    Salvage(cmd::salvage::Args),
     /// Merge segments, so that reading is faster and less space is used
     Compact(cmd::compact::Args),
     /// Copy a store as of one point in time; the copy is a store

@@ -19,6 +19,7 @@ pub(crate) mod man;
 pub(crate) mod put;
 pub(crate) mod quickstart;
 pub(crate) mod rename;
+pub(crate) mod salvage;
 pub(crate) mod serve;
 pub(crate) mod site;
 pub(crate) mod stats;

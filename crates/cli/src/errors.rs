@@ -146,8 +146,8 @@ fn config_hint(error: &io::Error) -> Option<String> {
 }
 
 /// What to do about damage.
-pub(crate) const DAMAGE: &str =
-    "`headcount verify STORE` lists all damage; restore the store from a backup, or import its users again";
+pub(crate) const DAMAGE: &str = "`headcount verify STORE` lists all damage; restore the store from a backup, import its users again, or take what \
+     is intact with `headcount salvage STORE NEW`";
 
 const NO_SPACE: &str = "make room on that file system and run the command again: nothing is left half done";
 

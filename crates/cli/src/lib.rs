@@ -65,6 +65,7 @@ fn run(command: &Command, ui: &Ui) -> Result<Outcome, Failure> {
         Command::Stats(args) => cmd::stats::run(args),
         Command::Verify(args) => cmd::verify::run(args, ui),
         Command::Serve(args) => cmd::serve::run(args, ui),
+        Command::Salvage(args) => cmd::salvage::run(args, ui),
         Command::Bench(args) => cmd::bench::run(args, ui),
         Command::Site(args) => cmd::site::run(args, ui),
         Command::Generate(args) => cmd::generate::run(args, ui),

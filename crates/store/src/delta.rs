@@ -8,10 +8,13 @@
 //! - A generation is written in one life of the process, insert-only, and never cleaned: it gives no space back.
 //! - A leftover `snap.*.generating` makes every later open fail: it is removed first, under our own lock.
 //! - Its drop panics after an I/O error: [`Log::close`] takes the database apart where that cannot reach the caller.
+//! - It takes damage in its log for the end of it. What was written is therefore looked for in the file as well.
 //! - Its threads may hold the file, written to and locked, for a moment after the drop: closing waits for them.
 //!
 //! A group of commits is one insert batch. Keys are the group's first seq and a chunk number, big-endian; values are at
 //! most 64 KiB: the chunk, and in front of it format, number of chunks, length of the group and checksum of it.
+
+mod scan;
 
 use std::fs::{self, File, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::files;
+use scan::{Shown, first_seq};
 
 /// Version of the records.
 const FORMAT: u8 = 1;
@@ -281,9 +285,19 @@ fn damage(path: &Path, what: &str, expected: impl Into<String>, found: impl Into
 
 /// Shows the commits of the generation in `path`, which begins at seq `first`, to `each`: an unbroken sequence. A group
 /// at the end that is not whole was never acknowledged and is left out. Returns the last seq, `first - 1` when empty.
+/// Without a `first` it begins where it does: for salvage.
+///
+/// `synced`: each group was durable before the next one was written. Then one that lies behind a missing one is damage, and
+/// not what a crash leaves.
 ///
 /// sled writes to what it opens. For a store that is open for reading only, copy the directory first.
-pub(crate) fn read(path: &Path, first: u64, each: &mut dyn FnMut(Record) -> Result<()>) -> Result<u64> {
+pub(crate) fn read(
+    path: &Path,
+    first: impl Into<Option<u64>>,
+    synced: bool,
+    each: &mut dyn FnMut(Record) -> Result<()>,
+) -> Result<u64> {
+    let first = first.into();
     for entry in files::entries(path)? {
         if entry.to_string_lossy().ends_with(".generating") {
             files::remove_if_there(&entry)?;
@@ -292,13 +306,63 @@ pub(crate) fn read(path: &Path, first: u64, each: &mut dyn FnMut(Record) -> Resu
     if !path.join(DB).is_file() {
         return Err(damage(path, "log of the delta", "a sled database", "no file `db`"));
     }
+    // sled writes to what it opens.
+    let latest = if synced { latest(path)? } else { None };
     // sled panics over some damage: that is damage to us, too.
-    catch_unwind(AssertUnwindSafe(|| read_open(path, first, each)))
-        .unwrap_or_else(|_| Err(damage(path, "log of the delta", "a whole sled database", "one that sled gave up on")))
+    let last = catch_unwind(AssertUnwindSafe(|| read_open(path, first, each))).unwrap_or_else(|_| {
+        Err(damage(path, "log of the delta", "a whole sled database", "one that sled gave up on"))
+    })?;
+    match latest {
+        Some((offset, seq)) if seq > last + 1 => Err(Error::Damage(Box::new(Damage {
+            file: path.join(DB),
+            offset,
+            what: "log of the delta (commits before this one are missing)".to_owned(),
+            expected: format!("commits up to seq {last} alone"),
+            found: format!("a commit with seq {seq}"),
+            uids: None,
+        }))),
+        _ => Ok(last),
+    }
 }
 
-fn read_open(path: &Path, first: u64, each: &mut dyn FnMut(Record) -> Result<()>) -> Result<u64> {
+/// Greatest seq that a group in the file of a log begins with, and where that lies.
+fn latest(path: &Path) -> Result<Option<(u64, u64)>> {
+    let mut latest = None;
+    scan(path, &mut |offset, shown| {
+        let (Shown::Whole(bytes) | Shown::Begun(bytes)) = shown;
+        if let Some(found) = first_seq(bytes)
+            && latest.is_none_or(|(_, seq)| seq < found)
+        {
+            latest = Some((offset, found));
+        }
+    })?;
+    Ok(latest)
+}
+
+/// Shows the groups of commits that lie in the file of a log, whole, to `each`: in no order, and some more than once. sled
+/// has no part in it.
+pub(crate) fn groups(path: &Path, each: &mut dyn FnMut(Vec<Record>)) -> Result<()> {
+    scan(path, &mut |_, shown| {
+        // What has the checksum of a group is one, unless somebody else wrote it.
+        if let Shown::Whole(bytes) = shown
+            && let Ok(records) = codec().deserialize(bytes)
+        {
+            each(records);
+        }
+    })
+}
+
+fn scan(path: &Path, each: &mut dyn FnMut(u64, Shown<'_>)) -> Result<()> {
+    let name = path.join(DB);
+    let file = File::open(&name).map_err(|e| Error::io("open", &name, e))?;
+    scan::groups(&file, each).map_err(|e| Error::io("read", &name, e))
+}
+
+fn read_open(path: &Path, first: Option<u64>, each: &mut dyn FnMut(Record) -> Result<()>) -> Result<u64> {
     let db = open(path)?;
+    let earliest =
+        || db.first().ok().flatten().and_then(|(key, _)| key.first_chunk().map(|seq| u64::from_be_bytes(*seq)));
+    let first = first.or_else(earliest).unwrap_or(1);
     let name = path.join(DB);
     let file = File::open(&name).map_err(|e| Error::io("open", &name, e))?;
     let mut expected = first;
@@ -402,6 +466,8 @@ fn codec() -> impl bincode::Options {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
 
     #[test]
@@ -421,7 +487,7 @@ mod tests {
 
     fn group(seq: u64, bytes: usize) -> Record {
         let uid = vec![b'u'; bytes];
-        Record { seq, time_ms: 0, sums: [[0; 10]; 2], changes: vec![Logged::Deleted(uid)] }
+        Record { seq, time_ms: 1 << 40, sums: [[0; 10]; 2], changes: vec![Logged::Deleted(uid)] }
     }
 
     /// sled wrote leaves over 128 KiB to files of their own, which nobody fsynced: a power cut lost commits that had been
@@ -445,12 +511,68 @@ mod tests {
         log.close().unwrap();
         assert_eq!(blobs(), 0);
         let mut found = Vec::new();
-        let last = read(&path_of(dir.path(), 1), 1, &mut |record| {
+        let path = path_of(dir.path(), 1);
+        let mut scanned = BTreeMap::new();
+        super::groups(&path, &mut |records| drop(scanned.insert(records[0].seq, records))).unwrap();
+        assert_eq!(latest(&path).unwrap().unwrap().1, 399);
+        let last = read(&path, 1, true, &mut |record| {
             found.push(record);
             Ok(())
         });
         assert_eq!(last.unwrap(), 399);
         assert!(found[..240] == groups);
         assert_eq!(blobs(), 0);
+        assert!(scanned.iter().all(|(seq, group)| *group == found[*seq as usize - 1..*seq as usize]));
+        // What sled has written anew stands without its key: of longer groups the file then shows the beginning alone.
+        let short = |record: &&Record| record.changes[0].parts().0.len() < CHUNK;
+        assert!(found.iter().filter(short).all(|record| scanned.contains_key(&record.seq)));
+        let mut begun = BTreeSet::new();
+        let mut begins = |bytes: &[u8]| begun.extend(first_seq(bytes));
+        scan(&path, &mut |_, shown| match shown {
+            Shown::Whole(bytes) | Shown::Begun(bytes) => begins(bytes),
+        })
+        .unwrap();
+        assert!(begun.into_iter().eq(1..=399), "the file shows every group that sled shows");
+    }
+
+    /// sled took the damage for the end of the log: all commits after it were gone, and nobody was told.
+    #[test]
+    fn damage_in_the_middle_of_a_log_is_not_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::create(dir.path(), 1).unwrap();
+        for seq in 1..=9 {
+            log.append(&[group(seq, 400)]).unwrap();
+            log.sync().unwrap();
+        }
+        log.close().unwrap();
+        let (path, db) = (path_of(dir.path(), 1), path_of(dir.path(), 1).join(DB));
+        let whole = fs::read(&db).unwrap();
+        let mut starts = Vec::new();
+        scan(&path, &mut |offset, shown| {
+            let (Shown::Whole(bytes) | Shown::Begun(bytes)) = shown;
+            starts.push((offset as usize, first_seq(bytes).unwrap()));
+        })
+        .unwrap();
+        let there = dir.path().join("copy");
+        let broken = |at: usize, synced: bool| {
+            files::remove_tree(&there).unwrap();
+            copy(&path, &there).unwrap();
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            fs::write(there.join(DB), bytes).unwrap();
+            read(&there, 1, synced, &mut |_| Ok(()))
+        };
+        for (at, seq) in starts {
+            match (seq, broken(at + 100, true)) {
+                // What a crash leaves of a group that nobody was told of looks the same.
+                (9, last) => assert_eq!(last.unwrap(), 8),
+                (_, Err(Error::Damage(damage))) => {
+                    assert_eq!(damage.found, "a commit with seq 9");
+                    assert_eq!(damage.file, there.join(DB));
+                }
+                (_, other) => panic!("{seq}: {other:?}"),
+            }
+            assert_eq!(broken(at + 100, false).unwrap(), seq - 1, "buffered groups are lost in any order");
+        }
     }
 }

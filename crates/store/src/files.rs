@@ -32,6 +32,30 @@ fn is_generation_name(name: &str) -> bool {
     number.is_some_and(|n| n.len() == 16 && n.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
+/// Numbers of the generations whose directories are in `dir`, ascending.
+pub(crate) fn generations(dir: &Path) -> Result<Vec<u64>> {
+    numbers(dir, |name| {
+        let number = name.strip_prefix(GENERATION_PREFIX).filter(|_| is_generation_name(name));
+        number.and_then(|number| u64::from_str_radix(number, 16).ok())
+    })
+}
+
+/// Ids of the segments whose files are in `dir`, ascending.
+pub(crate) fn segments(dir: &Path) -> Result<Vec<u128>> {
+    numbers(dir, |name| {
+        let id = name.strip_suffix(SEGMENT_SUFFIX).filter(|_| is_segment_name(name));
+        id.and_then(|id| u128::from_str_radix(id, 16).ok())
+    })
+}
+
+fn numbers<N: Ord>(dir: &Path, number: impl Fn(&str) -> Option<N>) -> Result<Vec<N>> {
+    let paths = entries(dir)?;
+    let names = paths.iter().filter_map(|path| path.file_name()?.to_str());
+    let mut numbers: Vec<N> = names.filter_map(number).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
 /// Name of the segment with this id.
 pub(crate) fn segment_name(id: u128) -> String {
     format!("{id:032x}{SEGMENT_SUFFIX}")

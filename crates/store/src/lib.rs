@@ -36,6 +36,7 @@ mod options;
 mod random;
 mod recover;
 mod rewrite;
+mod salvage;
 mod segment;
 mod snapshot;
 mod source;
@@ -57,6 +58,7 @@ pub use load::{
 };
 pub use options::{Durability, Options};
 pub use recover::Recovery;
+pub use salvage::{Loss, SalvageReport, SalvagedBy, salvage};
 pub use snapshot::{Snapshot, UserGuard, Users};
 pub use store::{SegmentStats, Stats, Store, Work};
 pub use verify::VerifyReport;

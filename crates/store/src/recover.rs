@@ -75,7 +75,7 @@ pub(crate) fn replay(dir: &Path, manifest: &Manifest, version: &mut Version, int
         if generation.first_seq != version.origin.seq + 1 {
             return Err(gap(&path, version.origin.seq + 1, generation.first_seq));
         }
-        let last = delta::read(&path, generation.first_seq, &mut |record| {
+        let last = delta::read(&path, generation.first_seq, !manifest.unsynced, &mut |record| {
             let [registered, pending] = record.sums.map(ClassSums::from_words);
             version.totals += Totals { registered, pending };
             (version.origin.seq, version.origin.time_ms) = (record.seq, record.time_ms);
@@ -170,9 +170,19 @@ pub(crate) fn replay_copy(dir: &Path, manifest: &Manifest, mut version: Version)
         delta::copy(&delta::path_of(dir, generation.number), &delta::path_of(holder.path(), generation.number))?;
     }
     let mut delta = version.active.empty();
-    replay(holder.path(), manifest, &mut version, &mut delta)?;
+    replay(holder.path(), manifest, &mut version, &mut delta).map_err(|e| original(e, holder.path(), dir))?;
     version.active = delta;
     Ok(version)
+}
+
+/// Damage of a copy, as damage of what it is a copy of.
+pub(crate) fn original(mut error: Error, copy: &Path, dir: &Path) -> Error {
+    if let Error::Damage(damage) = &mut error
+        && let Ok(name) = damage.file.strip_prefix(copy)
+    {
+        damage.file = dir.join(name);
+    }
+    error
 }
 
 /// The version that a manifest's segments make.

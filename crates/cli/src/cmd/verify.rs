@@ -37,7 +37,7 @@ pub(crate) struct Args {
 /// One damage, for `--json`.
 #[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]
-struct DamageObject {
+pub(crate) struct DamageObject {
     file: String,
     offset: u64,
     what: String,

@@ -13,7 +13,7 @@ pub(crate) const FOOTER_LEN: usize = 512;
 pub(crate) const FILE_HEADER_LEN: usize = 64;
 /// The number of the hash algorithm: 1 is SipHash-1-3.
 const HASH_ALGORITHM: u8 = 1;
-const MAGIC: [u8; 8] = *b"HCSEGFT1";
+pub(super) const MAGIC: [u8; 8] = *b"HCSEGFT1";
 const FILE_MAGIC: [u8; 8] = *b"HCSEGMT1";
 const SUM_AT: usize = FOOTER_LEN - 8;
 
@@ -94,6 +94,13 @@ impl Footer {
         if word(88) != algorithms {
             return Err(fault("segment algorithms", 88, algorithms, word(88)));
         }
+        Ok(Self::fields(bytes))
+    }
+
+    /// What a footer says, true or not.
+    pub(super) fn fields(bytes: &[u8]) -> Self {
+        let word =
+            |at: usize| bytes.get(at..at + 8).and_then(|b| b.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b));
         let section = |i: usize| {
             let at = 96 + 24 * i;
             Section { offset: word(at), len: word(at + 8), checksum: word(at + 16) }
@@ -103,7 +110,7 @@ impl Footer {
             HashSection { section: section(3 + i), key: [word(at), word(at + 8)], entries: word(at + 16) }
         };
         let class = |at: usize| ClassSums::from_words(std::array::from_fn(|i| word(at + 8 * i)));
-        Ok(Self {
+        Self {
             file_id: u128::from(word(40)) | u128::from(word(48)) << 64,
             base_seq: word(56),
             max_seq: word(64),
@@ -115,8 +122,23 @@ impl Footer {
             uids: hash(0),
             identities: hash(1),
             totals: Totals { registered: class(264), pending: class(344) },
-        })
+        }
     }
+}
+
+/// Checks the first bytes of a segment: that they are whole, and of this file.
+pub(crate) fn check_file_header(bytes: &[u8], file_id: u128) -> Result<(), Fault> {
+    let word = |at: usize| bytes.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b));
+    let sum_at = FILE_HEADER_LEN - 8;
+    let sum = checksum(bytes.get(..sum_at).unwrap_or_default());
+    if sum != word(sum_at) {
+        return Err(Fault::new("file header checksum", sum_at, word(sum_at), sum));
+    }
+    let id = u128::from(word(16)) | u128::from(word(24)) << 64;
+    if word(0) != u64::from_le_bytes(FILE_MAGIC) || id != file_id {
+        return Err(Fault::new("file header (another file's)", 0, u64::from_le_bytes(FILE_MAGIC), word(0)));
+    }
+    Ok(())
 }
 
 /// The first bytes of a segment: what it is, for those who look at the file, and for salvage.

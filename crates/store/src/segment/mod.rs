@@ -12,6 +12,7 @@ pub(crate) mod hash_index;
 mod lookup;
 mod output;
 mod read;
+mod remains;
 mod sums;
 #[cfg(test)]
 mod tests;
@@ -22,4 +23,5 @@ pub(crate) use hash_build::Entry;
 pub(crate) use lookup::BATCH;
 pub use lookup::UserGuard;
 pub(crate) use read::Segment;
+pub(crate) use remains::{Found, Remains};
 pub(crate) use writer::{Finished, SegmentWriter};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use headcount_block::{Block, BlockId, Damage, Dictionary, Fault, checksum};
 
 use super::block_index::{BlockEntry, BlockIndex};
-use super::footer::{FILE_HEADER_LEN, FOOTER_LEN, Footer, HashSection, Section};
+use super::footer::{FILE_HEADER_LEN, FOOTER_LEN, Footer, HashSection, Section, check_file_header};
 use super::hash_index::{Kind, PAGE, RowPlace, verify_page};
 use super::tombstones::Tombstones;
 use crate::backing::{Backend, Backing, Bytes, Kept};
@@ -268,13 +268,42 @@ impl Segment {
         matches!(self.data, Backing::Mapped(_))
     }
 
-    /// Footer, block index, dictionary and tombstones once more, from the file.
+    /// Footer, block index, dictionary and tombstones once more, from the file; and what nobody reads: the file header, and
+    /// that there are zeros between the parts.
     pub(crate) fn reverify(&self) -> Result<()> {
         let footer = read_footer(&self.path, &self.data)?;
         read_section(&self.path, &self.data, footer.block_index, "block index checksum")?;
         read_section(&self.path, &self.data, footer.dictionary, "provider dictionary checksum")?;
         read_section(&self.path, &self.data, footer.tombstones, "tombstones checksum")?;
+        let header = self.data.read(0, FILE_HEADER_LEN).map_err(|e| self.io(e, 0))?;
+        check_file_header(&header, footer.file_id).map_err(|f| Error::fault(f, &self.path, 0))?;
+        let mut end = FILE_HEADER_LEN as u64;
+        let footer_at = self.data.len().saturating_sub(FOOTER_LEN as u64);
+        let blocks = (0..).map_while(|i| self.index.entry(i)).map(|e| (e.offset, u64::from(e.len)));
+        let sections = [footer.uids.section, footer.identities.section, footer.block_index, footer.dictionary];
+        let sections = sections.into_iter().chain([footer.tombstones]).map(|s| (s.offset, s.len));
+        for (start, len) in blocks.chain(sections).chain([(footer_at, 0)]) {
+            self.expect_zeros(end, start)?;
+            end = end.max(start.saturating_add(len));
+        }
         Ok(())
+    }
+
+    /// Checks that nothing lies between two parts: at most a page, since they begin at multiples of that at most.
+    fn expect_zeros(&self, from: u64, to: u64) -> Result<()> {
+        let len = to.saturating_sub(from);
+        if len >= PAGE as u64 {
+            let fault = Fault::new("place of a part of the segment", 0, from, to);
+            return Err(Error::fault(fault, &self.path, from));
+        }
+        let gap = self.data.read(from, usize::try_from(len).unwrap_or_default()).map_err(|e| self.io(e, from))?;
+        match gap.iter().position(|b| *b != 0) {
+            Some(at) => {
+                let found = gap.get(at).copied().map_or(0, u64::from);
+                Err(Error::fault(Fault::new("byte between the parts of the segment", at, 0, found), &self.path, from))
+            }
+            None => Ok(()),
+        }
     }
 
     /// A failed read: a file that is too short is damage, anything else an I/O error.
@@ -296,7 +325,7 @@ impl Drop for Segment {
     }
 }
 
-fn read_footer(path: &Path, data: &Backing) -> Result<Footer> {
+pub(super) fn read_footer(path: &Path, data: &Backing) -> Result<Footer> {
     let least = (FILE_HEADER_LEN + FOOTER_LEN) as u64;
     let Some(at) = data.len().checked_sub(FOOTER_LEN as u64).filter(|_| data.len() >= least) else {
         let fault = Fault::new("segment length (is the file cut short?)", 0, least, data.len());
@@ -321,7 +350,12 @@ fn keep_section(path: &Path, data: &Backing, section: Section, what: &'static st
     Ok(bytes)
 }
 
-fn read_section<'d>(path: &Path, data: &'d Backing, section: Section, what: &'static str) -> Result<Bytes<'d>> {
+pub(super) fn read_section<'d>(
+    path: &Path,
+    data: &'d Backing,
+    section: Section,
+    what: &'static str,
+) -> Result<Bytes<'d>> {
     let len = usize::try_from(section.len).unwrap_or(usize::MAX);
     let bytes = data.read(section.offset, len).map_err(|e| Error::io("read", path, e))?;
     verify_section(path, section, &bytes, what)?;

@@ -1,0 +1,126 @@
+//! Groups of commits in the bytes of a log, whatever sled makes of them.
+//!
+//! sled takes damage in its log for the end of it: one flipped bit, and all commits after it are gone without a word. But
+//! the values that were written stand in the file as they were given, and each says how long its group is and what its
+//! checksum is. So they are found without sled: a group that lies beyond what sled reads shows that something is missing.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use headcount_block::checksum;
+
+use super::{CHUNK, FORMAT, GROUP_MAX, HEAD};
+
+/// Bytes of a key.
+const KEY: usize = 12;
+/// Bytes that are looked through at a time.
+const WINDOW: usize = 4 << 20;
+
+/// What a value says of its group: chunks, bytes, checksum.
+type Head = (u32, u32, u32);
+
+/// The head that a value begins with, if one begins here.
+fn head(bytes: &[u8]) -> Option<Head> {
+    let [format, c0, c1, c2, c3, l0, l1, l2, l3, s0, s1, s2, s3, 0, 0, 0, 0] = *bytes.first_chunk::<HEAD>()? else {
+        return None;
+    };
+    let (chunks, len) = (u32::from_le_bytes([c0, c1, c2, c3]), u32::from_le_bytes([l0, l1, l2, l3]));
+    let fits =
+        format == FORMAT && len > 0 && u64::from(len) <= GROUP_MAX && chunks as usize == (len as usize).div_ceil(CHUNK);
+    fits.then_some((chunks, len, u32::from_le_bytes([s0, s1, s2, s3])))
+}
+
+/// What a place of the file shows of a group.
+#[derive(Debug)]
+pub(super) enum Shown<'a> {
+    /// All of it, with the right checksum.
+    Whole(&'a [u8]),
+    /// The beginning of a longer one, whose chunks lie somewhere.
+    Begun(&'a [u8]),
+}
+
+/// Seq of the first commit of a group that begins with these bytes: number of commits, seq, time. The time tells it from
+/// other bytes of a group.
+pub(super) fn first_seq(group: &[u8]) -> Option<u64> {
+    let long = |at: usize| group.get(at..)?.first_chunk().map(|b| u64::from_le_bytes(*b));
+    let (count, seq, time) = (long(0)?, long(8)?, long(16)?);
+    // Milliseconds from 1978 to 2527.
+    ((1..1 << 24).contains(&count) && (1 << 38..1 << 44).contains(&time)).then_some(seq)
+}
+
+/// Shows what `file` holds of groups to `each`, with its places; whole ones perhaps more than once. Of groups of several
+/// chunks it shows every beginning, and those as a whole whose chunks stand with their keys, as they are first written.
+pub(super) fn groups(file: &File, each: &mut dyn FnMut(u64, Shown<'_>)) -> io::Result<()> {
+    let len = file.metadata()?.len();
+    // Places of the chunks of longer groups, which need not lie side by side, by their numbers.
+    let mut parts: BTreeMap<Head, BTreeMap<u32, u64>> = BTreeMap::new();
+    let mut window = Vec::new();
+    let mut at = 0;
+    while at < len {
+        // A value that begins in a window may end in the next one.
+        let size = (len - at).min((WINDOW + HEAD + CHUNK) as u64);
+        window.resize(usize::try_from(size).unwrap_or_default(), 0);
+        file.read_exact_at(&mut window, at)?;
+        for start in 0..window.len().min(WINDOW) {
+            let value = window.get(start..).unwrap_or_default();
+            let Some(found @ (chunks, bytes, sum)) = head(value) else { continue };
+            if chunks > 1 {
+                let place = at + start as u64;
+                each(place, Shown::Begun(value.get(HEAD..).unwrap_or_default()));
+                for number in numbers_before(file, place)? {
+                    parts.entry(found).or_default().entry(number).or_insert(place);
+                }
+            } else if let Some(group) = value.get(HEAD..HEAD + bytes as usize)
+                && checksum(group) == u64::from(sum)
+            {
+                each(at + start as u64, Shown::Whole(group));
+            }
+        }
+        at += WINDOW as u64;
+    }
+    parts.iter().try_for_each(|(head, places)| longer(file, *head, places, each))
+}
+
+/// What may be the number of the chunk at `place`. It ends the key, which stands in front of the value: the key's length,
+/// the key without what all keys of its page begin with, the value's length in one to three bytes. Which of them it is the
+/// checksum of the group tells.
+fn numbers_before(file: &File, place: u64) -> io::Result<Vec<u32>> {
+    let mut before = [0; 1 + KEY + 3];
+    let Some(from) = place.checked_sub(before.len() as u64) else { return Ok(Vec::new()) };
+    file.read_exact_at(&mut before, from)?;
+    let mut numbers = Vec::new();
+    for end in before.len() - 3..before.len() {
+        for len in 1..=KEY.min(end - 1) {
+            let Some([first, key @ ..]) = before.get(end - len - 1..end) else { continue };
+            if usize::from(*first) == len {
+                numbers.push(key.iter().rev().take(4).rev().fold(0, |number, b| number << 8 | u32::from(*b)));
+            }
+        }
+    }
+    Ok(numbers)
+}
+
+/// Puts a group of several chunks together.
+fn longer(
+    file: &File,
+    (chunks, len, sum): Head,
+    places: &BTreeMap<u32, u64>,
+    each: &mut dyn FnMut(u64, Shown<'_>),
+) -> io::Result<()> {
+    let mut group = Vec::new();
+    for (number, from) in (0..chunks).zip((0..len as usize).step_by(CHUNK)) {
+        let Some(place) = places.get(&number) else { return Ok(()) };
+        let mut chunk = vec![0; CHUNK.min(len as usize - from)];
+        match file.read_exact_at(&mut chunk, place + HEAD as u64) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            other => other?,
+        }
+        group.extend_from_slice(&chunk);
+    }
+    if let Some(first) = places.get(&0).filter(|_| checksum(&group) == u64::from(sum)) {
+        each(*first, Shown::Whole(&group));
+    }
+    Ok(())
+}
