@@ -17,27 +17,47 @@
 //! What is accepted is decided by `serde_json`, and for CSV with quotes by `csv_core` after a check that RFC 4180 is
 //! kept. The fast paths in front of them take only records that the parsers would read alike.
 
+mod choose;
 mod chunk;
+mod complete;
 mod csv;
+mod deleted;
 mod detect;
+mod directory;
+mod draft;
 mod error;
+mod format;
 mod gigya;
 mod import;
 mod input;
 mod json;
+mod ldif;
 mod lines;
+mod mapped;
+mod mapping;
+mod names;
+mod object;
 mod operation;
 mod parse;
+mod path;
+mod probe;
 mod read;
 mod rejects;
 mod report;
 mod rows;
 mod scan;
+mod spec;
+mod systems;
+mod table;
+mod table_rows;
+mod walk;
 
-pub use detect::{Format, UnknownFormatName};
 pub use error::{BadDocument, BadRecord, ErrorKind, ImportError, Position, Unit};
+pub use format::{Format, UnknownFormatName};
 pub use import::Import;
 pub use input::{Compression, Input};
 pub use lines::{Line, Lines};
+pub use mapping::{BadMapping, Mapping};
+pub use names::ProviderNames;
 pub use operation::Operation;
 pub use report::{FileReport, ProviderCount, RejectedExample, Report};
