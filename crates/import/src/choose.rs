@@ -1,4 +1,4 @@
-//! Which format an input has, and so how it is read: by the tables of [`systems`](crate::systems), never by a guess.
+//! Which format an input has, and so how it is read: by tables of keys, never by a guess.
 
 use std::sync::Arc;
 

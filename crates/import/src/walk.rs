@@ -387,3 +387,6 @@ fn unexpected_page(expected: &str, at: usize) -> Uncut {
     let found = "a document without, which ends here (a page that reports an error?)".to_owned();
     Uncut { reason: BadDocument::Unexpected { expected: expected.to_owned().into(), found }, at }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,6 @@
-//! Auth0: `{"user_id":"auth0|64a1","identities":[{"provider":"auth0","user_id":"64a1","connection":"…"}]}`.
+//! Auth0: NDJSON and CSV of export jobs, and its Management API.
+//!
+//! `{"user_id":"auth0|64a1","identities":[{"provider":"auth0","user_id":"64a1","connection":"…"}]}`.
 //!
 //! Export jobs write NDJSON, or CSV whose columns their owner chose; only the fields asked for are in them. Without
 //! `identities` the first one is in `user_id`, which is split at its first `|`: what follows may hold more of them. The

@@ -1,4 +1,6 @@
-//! authentik: `{"results":[{"pk":7,"username":"ana","uuid":"…"}]}`, and of its source connections
+//! authentik: lists of users and of their source connections.
+//!
+//! `{"results":[{"pk":7,"username":"ana","uuid":"…"}]}`, and of its source connections
 //! `{"results":[{"pk":1,"user":7,"source_obj":{"slug":"google"},"identifier":"1001"}]}`.
 //!
 //! Users and connections are parts of users, which are united by `pk`. Older versions write no `identifier`.

@@ -1,4 +1,6 @@
-//! Casdoor: `{"owner":"built-in","name":"ana","id":"0f6c","github":"77","google":"1001"}`.
+//! Casdoor: lists of users, with a member for each provider.
+//!
+//! `{"owner":"built-in","name":"ana","id":"0f6c","github":"77","google":"1001"}`.
 //!
 //! A provider has a member of its own, named like it, whose value is the provider's id of the user.
 

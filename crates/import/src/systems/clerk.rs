@@ -1,4 +1,6 @@
-//! Clerk: `{"id":"user_1","external_accounts":[{"provider":"oauth_google","provider_user_id":"1001"}]}`.
+//! Clerk: lists of users.
+//!
+//! `{"id":"user_1","external_accounts":[{"provider":"oauth_google","provider_user_id":"1001"}]}`.
 
 use crate::draft::{Draft, Record, Verdict};
 use crate::format::Format;

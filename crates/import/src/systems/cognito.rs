@@ -1,4 +1,6 @@
-//! AWS Cognito: `{"Username":"google_1001","Attributes":[{"Name":"sub","Value":"6d0c"},{"Name":"identities","Value":"[…]"}]}`.
+//! AWS Cognito: `ListUsers`, and the CSV of its imports.
+//!
+//! `{"Username":"google_1001","Attributes":[{"Name":"sub","Value":"6d0c"},{"Name":"identities","Value":"[…]"}]}`.
 //!
 //! The attribute `identities` is JSON in a string: an array of objects, or one object when the file went through an API
 //! gateway. Native users have none. The CSV, made for imports, has no identities at all.

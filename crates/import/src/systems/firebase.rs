@@ -1,4 +1,6 @@
-//! Firebase Authentication: `{"localId":"u1","providerUserInfo":[{"providerId":"google.com","rawId":"1001"}]}`.
+//! Firebase Authentication: JSON and CSV of `firebase auth:export`, and lists of the Admin SDK.
+//!
+//! `{"localId":"u1","providerUserInfo":[{"providerId":"google.com","rawId":"1001"}]}`.
 //!
 //! `firebase auth:export` writes that inside of `{"users": [...]}`, or CSV without a header; a program that uses the
 //! Admin SDK writes `{"uid":"u1","providerData":[{"providerId":"google.com","uid":"1001"}]}`, where passwords and phones

@@ -1,4 +1,6 @@
-//! FusionAuth: `{"users":[{"id":"…","tenantId":"…"}],"total":1}`, and
+//! FusionAuth: search results, and links of identity providers.
+//!
+//! `{"users":[{"id":"…","tenantId":"…"}],"total":1}`, and
 //! `{"identityProviderLinks":[{"userId":"…","identityProviderName":"Google","identityProviderUserId":"1001"}]}`.
 //!
 //! Users and links are parts of users, which are united by the user's id.

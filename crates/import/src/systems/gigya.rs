@@ -1,4 +1,6 @@
-//! Gigya's import files, `{"settings": {…}, "accounts": [{"UID":…,"identities":[…]}]}`, and pages of `accounts.search`,
+//! Gigya: import files, and pages of `accounts.search`.
+//!
+//! Import files are `{"settings": {…}, "accounts": [{"UID":…,"identities":[…]}]}`, and pages,
 //! `{"results": [{"UID":…,"isRegistered":true,"identities":[…]}], "nextCursorId":…}`.
 //!
 //! `finalizeRegistration: false` means that all users are pending; `isRegistered: false`, that one is.

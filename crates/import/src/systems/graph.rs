@@ -1,4 +1,6 @@
-//! Microsoft Graph: `{"value":[{"id":"…","identities":[{"signInType":"federated","issuer":"google.com","issuerAssignedId":"1001"}]}]}`.
+//! Microsoft Graph: lists and deltas of users.
+//!
+//! `{"value":[{"id":"…","identities":[{"signInType":"federated","issuer":"google.com","issuerAssignedId":"1001"}]}]}`.
 //!
 //! The issuer is the provider of federated identities; of local ones it is the tenant, and the type of the sign-in is
 //! the provider. `identities` is there only when it was asked for. Deltas mark users that are gone with `@removed`.

@@ -1,4 +1,6 @@
-//! Keycloak: `{"id":"0f6c","username":"ana","federatedIdentities":[{"identityProvider":"google","userId":"1001"}]}`.
+//! Keycloak: realm files, arrays of realms, files of users.
+//!
+//! `{"id":"0f6c","username":"ana","federatedIdentities":[{"identityProvider":"google","userId":"1001"}]}`.
 //!
 //! Users lie in `users` deep in a realm object, in an array of realms, or in a directory's `R-users-0.json` and so on;
 //! `federatedUsers` are users of other user storages, with ids such as `f:component:ext`. A realm file that was written

@@ -1,4 +1,6 @@
-//! Ory Kratos: `{"id":"7a69","traits":{…},"credentials":{"oidc":{"identifiers":["google:1001"],"config":{"providers":[…]}}}}`.
+//! Ory Kratos: lists of identities.
+//!
+//! `{"id":"7a69","traits":{…},"credentials":{"oidc":{"identifiers":["google:1001"],"config":{"providers":[…]}}}}`.
 //!
 //! `config` is there only when the list was asked for with `include_credential=oidc`; without it the identifiers are
 //! split at their first colon. Without `credentials` at all nothing is known of identities.

@@ -1,4 +1,6 @@
-//! Logto: `{"id":"u1","identities":{"google":{"userId":"1001"}},"ssoIdentities":[{"issuer":"https://i","identityId":"x9"}]}`.
+//! Logto: lists of users.
+//!
+//! `{"id":"u1","identities":{"google":{"userId":"1001"}},"ssoIdentities":[{"issuer":"https://i","identityId":"x9"}]}`.
 //!
 //! `identities` is an object whose keys are the providers.
 

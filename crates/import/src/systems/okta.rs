@@ -1,4 +1,6 @@
-//! Okta: `{"id":"00u1","status":"ACTIVE","profile":{…},"credentials":{"provider":{"type":"OKTA","name":"OKTA"}}}`.
+//! Okta: lists of users.
+//!
+//! `{"id":"00u1","status":"ACTIVE","profile":{…},"credentials":{"provider":{"type":"OKTA","name":"OKTA"}}}`.
 //!
 //! A list of users names the provider of their credentials alone, of which Okta's own id is the id; identities of social
 //! providers are a call for each user. STAGED and PROVISIONED users have not finished their registration.

@@ -1,4 +1,6 @@
-//! SCIM 2.0 (RFC 7644): `{"schemas":["urn:…:ListResponse"],"totalResults":1,"Resources":[{"id":"…","externalId":"…"}]}`.
+//! SCIM 2.0 (RFC 7644): list responses.
+//!
+//! `{"schemas":["urn:…:ListResponse"],"totalResults":1,"Resources":[{"id":"…","externalId":"…"}]}`.
 //!
 //! `externalId` is what the provisioning client calls the user: an identity of the provider `scim`.
 

@@ -1,4 +1,6 @@
-//! Supabase: `{"id":"5f0e","aud":"authenticated","identities":[{"identity_id":"9c11","id":"1001","provider":"google"}]}`.
+//! Supabase: its Admin API, and the tables `auth.users` and `auth.identities` as CSV.
+//!
+//! `{"id":"5f0e","aud":"authenticated","identities":[{"identity_id":"9c11","id":"1001","provider":"google"}]}`.
 //!
 //! In the API's JSON `identities[].id` is the provider's id. In the table `auth.identities` the provider's id is
 //! `provider_id`, and `id` is the row's own; before November 2023 there was no `provider_id`, and `id` was the provider's.

@@ -1,4 +1,6 @@
-//! WorkOS: `{"object":"user","id":"user_1","identities":[{"provider":"GoogleOAuth","idp_id":"1001"}]}`.
+//! WorkOS: lists of users, with their identities put into them.
+//!
+//! `{"object":"user","id":"user_1","identities":[{"provider":"GoogleOAuth","idp_id":"1001"}]}`.
 //!
 //! A list of users has no identities: those of one user are a call of their own, whose answer a script puts into the user.
 

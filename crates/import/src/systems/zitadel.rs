@@ -1,4 +1,6 @@
-//! Zitadel: its export, `{"orgs":[{"humanUsers":[{"userId":"1",…}],"userLinks":[{"userId":"1","idpId":"…","providedUserId":"…"}]}]}`,
+//! Zitadel: its export, and lists of users.
+//!
+//! The export is `{"orgs":[{"humanUsers":[{"userId":"1",…}],"userLinks":[{"userId":"1","idpId":"…","providedUserId":"…"}]}]}`,
 //! and lists of users, `{"result":[{"userId":"1","human":{…}}]}`.
 //!
 //! Users and links are parts of users, which are united by `userId`.
