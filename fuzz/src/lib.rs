@@ -9,7 +9,7 @@ mod model;
 pub mod oracle;
 mod stores;
 
-pub use stores::{import, load, mutate, use_store};
+pub use stores::{import, import_by, load, mutate, use_store};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use headcount_block::{Progress, RowBuf, UidRange, User};
 use headcount_export::{Export, Format as Out};
-use headcount_import::{Format, Import, Input};
+use headcount_import::{Format, Import, Input, Mapping};
 use headcount_store::{LoadOptions, Options, Place, RowKind, Store};
 
 /// Loads `users` through one shard.
@@ -36,23 +36,34 @@ fn export(store: &Store) -> Vec<u8> {
     out
 }
 
-fn import_into(store: &Store, data: &[u8], format: Format, skip_rejected: bool) -> bool {
+fn import_into(import: Import<'_>, data: &[u8], skip_rejected: bool) -> bool {
     let options = LoadOptions { memory: 16 << 20, threads: 1, skip_rejected, ..LoadOptions::default() };
     let input = Input::reader("fuzz", Box::new(std::io::Cursor::new(data.to_vec())));
-    Import::new(store).format(format).input(input).options(options).run().is_ok()
+    let rejects: Option<Box<dyn std::io::Write + Send>> = Some(Box::new(std::io::sink()));
+    import.input(input).options(options).rejects(rejects.filter(|_| skip_rejected)).run().is_ok()
 }
 
 /// Imports `data`, strictly and skipping what is invalid; what was accepted comes out and goes in again unchanged.
 pub fn import(data: &[u8], format: Format) {
+    import_with(data, &|import| import.format(format));
+}
+
+/// The same by a mapping.
+pub fn import_by(data: &[u8], mapping: &Mapping) {
+    import_with(data, &|import| import.mapping(Some(mapping.clone())));
+}
+
+fn import_with(data: &[u8], how: &dyn for<'s> Fn(Import<'s>) -> Import<'s>) {
     for skip in [false, true] {
         let store = Store::temporary().expect("a temporary store");
-        if !import_into(&store, data, format, skip) {
+        if !import_into(how(Import::new(&store)), data, skip) {
             assert_eq!(store.stats().totals.users(), 0, "a failed import loads nothing");
             continue;
         }
         let first = export(&store);
         let again = Store::temporary().expect("a temporary store");
-        assert!(import_into(&again, &first, Format::Ndjson, false), "our own export is refused");
+        let own = Import::new(&again).format(Format::Ndjson);
+        assert!(import_into(own, &first, false), "our own export is refused");
         assert!(export(&again) == first, "a round trip changed the users");
     }
 }

@@ -101,6 +101,8 @@ impl From<ImportError> for Failure {
             return Self::from(error);
         }
         let (kind, hint) = match error.kind() {
+            // The content is what no format or several fit.
+            ErrorKind::Usage if matches!(error, ImportError::UnknownFormat { .. }) => (Kind::Failed, None),
             ErrorKind::Usage => (Kind::Usage, None),
             ErrorKind::Cancelled => (Kind::Cancelled, None),
             ErrorKind::Input => (Kind::Failed, input_hint(&error)),

@@ -305,3 +305,45 @@ fn a_full_disk_leaves_store_and_files_as_they_were() {
     scratch.run(&["verify", "small/s"]).exits(0);
     assert!(File::open(scratch.path("small/new")).is_err());
 }
+
+const AUTH0: &str = "{\"user_id\":\"auth0|1\",\"identities\":[{\"provider\":\"google-oauth2\",\"user_id\":\"7\"}]}\n\
+                     {\"user_id\":\"auth0|2\",\"identities\":[],\"blocked\":true}\n";
+
+#[test]
+fn files_of_other_systems_are_told_by_content() {
+    let scratch = Scratch::new();
+    scratch.write("export", AUTH0);
+    let gigya = ["import", "s", "export", "--provider-names", "gigya", "--local-identity", "site"];
+    scratch.run(&gigya).exits(0).says(&[
+        "imported 2 users (0 pending), 2 identities",
+        "1 users came without identities",
+        "1 of these got a local identity",
+        "1 users are disabled at the source",
+        "export: 2 records of auth0",
+        "provider google: 1 identities",
+    ]);
+    let first = "{\"UID\":\"auth0|1\",\"identities\":[{\"provider\":\"google\",\"providerUID\":\"7\"}]}\n";
+    assert_eq!(scratch.run(&["get", "s", "auth0|1"]).exits(0).out, first);
+    let json = scratch.run(&["import", "s", "export", "--json"]).exits(0).json();
+    assert_eq!((&json["files"][0]["format"], &json["withoutIdentities"]), (&"auth0".into(), &1.into()));
+    scratch.write("unknown.json", "[{\"name\":\"red\"}]");
+    scratch.run(&["import", "t", "unknown.json"]).exits(1).says(&["a JSON array", "--format", "--map"]);
+    scratch.run(&["import", "t", "export", "--format", "okta"]).exits(1).says(&["is this file of the format okta?"]);
+    scratch.run(&["import", "t", "export", "--format", "oktar"]).exits(2).says(&["fusionauth"]);
+    assert_eq!(scratch.names(), ["export", "s", "unknown.json"]);
+}
+
+#[test]
+fn partial_sources_and_mappings_have_their_options() {
+    let scratch = Scratch::new();
+    scratch.write("page", "{\"Users\":[{\"Username\":\"a\",\"Attributes\":[]}],\"PaginationToken\":\"x\"}");
+    scratch.run(&["import", "s", "page", "--uid", "Username"]).exits(1).says(&["not complete", "--allow-partial"]);
+    scratch.run(&["import", "s", "page", "--uid", "Username", "--allow-partial"]).exits(0).says(&["not complete"]);
+    scratch.run(&["import", "s", "page", "--uid", "mail"]).exits(2).says(&["expected sub or Username"]);
+    scratch.write("rows.csv", "who,what\na,1\n");
+    let map = ["import", "t", "rows.csv", "--map", "uid=who", "--map", "provider==site", "--map", "providerUID=what"];
+    scratch.run(&map).exits(0).says(&["imported 1 users (0 pending), 1 identities"]);
+    scratch.run(&["import", "u", "rows.csv", "--map", "who=uid"]).exits(2).says(&["there is no \"who\" to map"]);
+    scratch.run(&["import", "u", "rows.csv", "--map", "uid=nobody"]).exits(1).says(&["has no column nobody"]);
+    assert_eq!(scratch.names(), ["page", "rows.csv", "s", "t"]);
+}

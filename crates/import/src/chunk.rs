@@ -6,7 +6,11 @@ use std::sync::Arc;
 
 use crate::csv::{self, Header};
 use crate::error::BadDocument;
+use crate::format::Format;
+use crate::ldif::LdifJob;
+use crate::mapped::Job;
 use crate::scan::newlines;
+use crate::table_rows::TableJob;
 
 /// Bytes that are read and handed to a worker at a time. A compromise: it stays in a core's cache, and a hand-over
 /// costs little beside parsing it.
@@ -23,6 +27,27 @@ pub(crate) enum Layout {
     Elements,
     /// CSV records under this header.
     Rows(Arc<Header>),
+    /// Records of another system, at this path of its job, with commas or white space between them.
+    Mapped(Arc<Job>, usize),
+    /// Records of another system, one a line.
+    MappedLines(Arc<Job>),
+    /// Rows of another system's table.
+    Table(Arc<TableJob>),
+    /// Entries of LDIF.
+    Ldif(Arc<LdifJob>),
+}
+
+impl Layout {
+    fn format(&self) -> Format {
+        match self {
+            Self::Lines => Format::Ndjson,
+            Self::Elements => Format::GigyaJson,
+            Self::Rows(_) => Format::Csv,
+            Self::Mapped(job, _) | Self::MappedLines(job) => job.format,
+            Self::Table(job) => job.columns.format,
+            Self::Ldif(_) => Format::Ldif,
+        }
+    }
 }
 
 /// Whole records of one input.
@@ -86,12 +111,14 @@ pub(crate) trait Cutter {
 /// Cuts after the last newline.
 #[derive(Debug)]
 pub(crate) struct LineCutter {
+    layout: Layout,
     line: u64,
 }
 
 impl LineCutter {
-    pub(crate) const fn new() -> Self {
-        Self { line: 1 }
+    /// A cutter of lines that hold records of this layout.
+    pub(crate) const fn new(layout: Layout) -> Self {
+        Self { layout, line: 1 }
     }
 }
 
@@ -104,7 +131,7 @@ impl Cutter for LineCutter {
     }
 
     fn layout(&self) -> Layout {
-        Layout::Lines
+        self.layout.clone()
     }
 
     fn record_name(&self) -> &'static str {
@@ -115,14 +142,14 @@ impl Cutter for LineCutter {
 /// Cuts after the last CSV record.
 #[derive(Debug)]
 pub(crate) struct RowCutter {
-    header: Arc<Header>,
+    layout: Layout,
     line: u64,
 }
 
 impl RowCutter {
-    /// A cutter of the records after a header that ended before `line`.
-    pub(crate) const fn new(header: Arc<Header>, line: u64) -> Self {
-        Self { header, line }
+    /// A cutter of the records of this layout, after a header that ended before `line`.
+    pub(crate) const fn new(layout: Layout, line: u64) -> Self {
+        Self { layout, line }
     }
 
     /// Length of the whole records at the start of `bytes`.
@@ -155,7 +182,7 @@ impl Cutter for RowCutter {
     }
 
     fn layout(&self) -> Layout {
-        Layout::Rows(Arc::clone(&self.header))
+        self.layout.clone()
     }
 
     fn record_name(&self) -> &'static str {
@@ -241,12 +268,7 @@ impl<'a> Chunker<'a> {
     }
 
     fn too_long(&self) -> BadDocument {
-        use crate::detect::Format;
-        let format = match self.cutter.layout() {
-            Layout::Lines => Format::Ndjson,
-            Layout::Elements => Format::GigyaJson,
-            Layout::Rows(_) => Format::Csv,
-        };
+        let format = self.cutter.layout().format();
         BadDocument::TooLong { what: self.cutter.record_name(), max: RECORD_MAX, format }
     }
 

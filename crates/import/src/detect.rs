@@ -1,59 +1,9 @@
-//! Formats, and telling them apart by content: by what was found, never by a guess or by a file's name.
-
-use std::fmt;
-use std::str::FromStr;
+//! Our own formats, told by content: by what was found, never by a guess or by a file's name.
 
 use crate::csv;
-use crate::scan::{spaces, string_end, value_end};
-
-/// The format of an input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Format {
-    /// Told by the content.
-    Auto,
-    /// One document `{"users": [...], "usersCount": n, ...}`: the response of Gigya's `exportUsers`, and our own.
-    GigyaJson,
-    /// One user object a line.
-    Ndjson,
-    /// CSV with a header that names `uid`, `provider`, `providerUID` and perhaps `status`.
-    Csv,
-}
-
-impl Format {
-    /// The name used on command lines.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::GigyaJson => "gigya-json",
-            Self::Ndjson => "ndjson",
-            Self::Csv => "csv",
-        }
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A format name that does not exist.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown format {0:?}: expected auto, gigya-json, ndjson or csv")]
-pub struct UnknownFormatName(String);
-
-impl FromStr for Format {
-    type Err = UnknownFormatName;
-
-    fn from_str(name: &str) -> Result<Self, UnknownFormatName> {
-        [Self::Auto, Self::GigyaJson, Self::Ndjson, Self::Csv]
-            .into_iter()
-            .find(|f| f.as_str() == name)
-            .ok_or_else(|| UnknownFormatName(name.to_owned()))
-    }
-}
+use crate::format::Format;
+use crate::probe::{Members, quoted};
+use crate::scan::spaces;
 
 /// Why a format could not be told.
 #[derive(Debug, PartialEq, Eq)]
@@ -82,6 +32,24 @@ const FOREIGN: [(&[u8], &str); 6] = [
     (b"BZh", "bzip2 data: decompress it first"),
     (b"PAR1", "a Parquet file"),
 ];
+
+/// Whether an input is known not to be text.
+pub(crate) fn foreign_data(head: &[u8]) -> bool {
+    FOREIGN.iter().any(|(magic, _)| head.starts_with(magic))
+}
+
+/// Whether an input is of one of our own formats beyond doubt: it names UIDs as only these do.
+pub(crate) fn is_certain(head: &[u8]) -> bool {
+    let text = head.get(bom_len(head)..).unwrap_or_default();
+    let text = text.get(spaces(text)..).unwrap_or_default();
+    if text.starts_with(b"{") {
+        let keys = Keys::read(text);
+        return keys.top.iter().chain(&keys.first_user).any(|key| key == "UID");
+    }
+    let header = csv::record_end(text).map_or(text, |end| text.get(..end).unwrap_or_default());
+    let names = csv::fields_of(&String::from_utf8_lossy(header));
+    ["uid", "provider", "providerUID"].iter().all(|known| names.iter().any(|name| name.eq_ignore_ascii_case(known)))
+}
 
 /// Tells the format of an input from the beginning of its decompressed content.
 pub(crate) fn detect(head: &[u8]) -> Result<Format, Undetected> {
@@ -130,15 +98,6 @@ fn detect_object(text: &[u8]) -> Result<Format, Undetected> {
     Err(Undetected::new(found, &[Format::GigyaJson]))
 }
 
-fn quoted(keys: &[String]) -> String {
-    const SHOWN: usize = 12;
-    if keys.is_empty() {
-        return "(none)".to_owned();
-    }
-    let shown = keys.iter().take(SHOWN).map(|k| format!("{:?}", csv::clipped(k))).collect::<Vec<_>>().join(", ");
-    if keys.len() > SHOWN { format!("{shown}, ...") } else { shown }
-}
-
 /// The keys of the first object, as far as the head goes, and of the first element of its `users`.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Keys {
@@ -163,43 +122,6 @@ impl Keys {
         }
         keys
     }
-}
-
-/// The members of the object at the start of some text: key, and the text from the value on. Ends where the text, or
-/// its being JSON, ends.
-struct Members<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Members<'a> {
-    fn new(object: &'a [u8]) -> Self {
-        Self { rest: object.get(1..).unwrap_or_default() }
-    }
-}
-
-impl<'a> Iterator for Members<'a> {
-    type Item = (String, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let skip = |text: &'a [u8]| text.get(spaces(text)..);
-        let at_key = skip(self.rest)?;
-        if at_key.first() != Some(&b'"') {
-            return None;
-        }
-        let (key, rest) = at_key.split_at_checked(string_end(at_key)?)?;
-        let value = skip(skip(rest)?.strip_prefix(b":")?)?;
-        self.rest = after_value(value).and_then(|rest| skip(rest)?.strip_prefix(b",")).unwrap_or_default();
-        Some((serde_json::from_slice(key).ok()?, value))
-    }
-}
-
-fn after_value(value: &[u8]) -> Option<&[u8]> {
-    let len = match value.first()? {
-        b'"' => string_end(value)?,
-        b'{' | b'[' => value_end(value)?,
-        _ => value.iter().position(|b| matches!(b, b',' | b'}'))?,
-    };
-    value.get(len..)
 }
 
 fn detect_csv(text: &[u8]) -> Result<Format, Undetected> {
@@ -268,13 +190,5 @@ mod tests {
         }
         assert!(detect(b"\xff\xfe{\0").unwrap_err().found.contains("UTF-16"));
         assert!(detect(b"\x80\x81").unwrap_err().found.contains("UTF-8"));
-    }
-
-    #[test]
-    fn names_go_both_ways() {
-        for format in [Format::Auto, Format::GigyaJson, Format::Ndjson, Format::Csv] {
-            assert_eq!(format.as_str().parse(), Ok(format));
-        }
-        assert!("xml".parse::<Format>().unwrap_err().to_string().contains("gigya-json"));
     }
 }

@@ -1,12 +1,13 @@
 //! Errors of an import. The kind answers "what should the caller do"; the message "what happened, and where".
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
 use headcount_block::LimitError;
 use headcount_store::RejectReason;
 
-use crate::detect::Format;
+use crate::format::Format;
 
 /// What a caller can do about an [`ImportError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +100,20 @@ pub enum BadRecord {
     /// A status that does not exist.
     #[error("status is {0:?}: expected \"registered\" or \"pending\"")]
     Status(String),
+    /// A row of Firebase's CSV that is not one: its texts are not quoted.
+    #[error(
+        "expected {expected} fields as most rows have, the third of them true or false; found {found}: Firebase does not \
+         quote names with commas or line breaks in them; export as JSON (--format=json)"
+    )]
+    FirebaseRow {
+        /// Fields of most rows.
+        expected: usize,
+        /// Fields of this row.
+        found: usize,
+    },
+    /// An entry of LDIF that cannot be read, or is no user.
+    #[error("invalid LDIF: {0}")]
+    Ldif(String),
     /// A value outside the limits of a store.
     #[error(transparent)]
     Limit(#[from] LimitError),
@@ -113,7 +128,8 @@ impl BadRecord {
             Self::Json(_) => "invalid-json",
             Self::Shape(_) | Self::Operation(_) => "wrong-shape",
             Self::Quotes(_) => "invalid-csv",
-            Self::Fields { .. } => "field-count",
+            Self::Fields { .. } | Self::FirebaseRow { .. } => "field-count",
+            Self::Ldif(_) => "invalid-ldif",
             Self::HalfIdentity { .. } => "half-identity",
             Self::Status(_) => "unknown-status",
             Self::Limit(_) => "limit",
@@ -121,11 +137,14 @@ impl BadRecord {
     }
 }
 
+/// Another user has the identity.
+pub(crate) const IDENTITY_TAKEN: &str = "identity-taken";
+
 /// A short name of the loader's reason, to count by.
 pub(crate) const fn reject_name(reason: &RejectReason) -> &'static str {
     match reason {
         RejectReason::DuplicateUid { .. } => "duplicate-uid",
-        RejectReason::IdentityTaken { .. } => "identity-taken",
+        RejectReason::IdentityTaken { .. } => IDENTITY_TAKEN,
         RejectReason::AlreadyExists => "already-exists",
         RejectReason::StatusDiffers { .. } => "status-differs",
         RejectReason::Limit(_) => "limit",
@@ -144,7 +163,7 @@ pub enum BadDocument {
     #[error("expected {expected}, found {found}")]
     Unexpected {
         /// What was expected.
-        expected: &'static str,
+        expected: Cow<'static, str>,
         /// What was found.
         found: String,
     },
@@ -191,6 +210,45 @@ pub enum BadDocument {
         found: String,
         /// What to do.
         hint: &'static str,
+    },
+    /// A CSV header of another system without a needed column, or with one twice.
+    #[error("the CSV header {problem}; found: {found} (format {format})")]
+    Columns {
+        /// The format it was read as.
+        format: Format,
+        /// What is wrong with it.
+        problem: String,
+        /// The columns found.
+        found: String,
+    },
+    /// A file of another format than the one that was given.
+    #[error(
+        "expected {expected}; found {found}: is this file of the format {format}? (--format auto tells it by content)"
+    )]
+    OtherFormat {
+        /// The format that was given.
+        format: Format,
+        /// What a file of this format has.
+        expected: String,
+        /// What was found.
+        found: String,
+    },
+    /// Pages without the last one, or fewer users than the source says there are.
+    #[error(
+        "the source is not complete: {0}; nothing was loaded; get the rest, and give all files in one command, or load \
+         what there is with --allow-partial"
+    )]
+    Partial(String),
+    /// A setting that stands behind what it applies to.
+    #[error(
+        "{setting} is {value}, and stands behind the accounts that it applies to: write \"settings\" in front of \
+         \"accounts\" (jq '{{settings, accounts}}' does), in one document a file"
+    )]
+    LateSetting {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        value: String,
     },
 }
 
@@ -298,10 +356,13 @@ impl From<headcount_block::Cancelled> for ImportError {
 fn candidates_note(candidates: &[Format]) -> String {
     let flag = |f: &Format| format!("--format {f}");
     match candidates {
-        [] => "give --format gigya-json, --format ndjson or --format csv if it is one of these".to_owned(),
+        [] => "give --format gigya-json, --format ndjson, --format csv or the system that it comes from (--help lists \
+               them), or say with --map where UIDs and identities are"
+            .to_owned(),
         [one] => format!("give {} if that is what it is", flag(one)),
         many => {
-            format!("it may be any of several formats: give {}", many.iter().map(flag).collect::<Vec<_>>().join(" or "))
+            let flags = many.iter().map(flag).collect::<Vec<_>>().join(" or ");
+            format!("it may be any of several formats: give {flags}, or say with --map where UIDs and identities are")
         }
     }
 }

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::chunk::{Cut, Cutter, Layout, RECORD_MAX, Uncut};
 use crate::csv::clipped;
-use crate::detect::Format;
 use crate::error::BadDocument;
+use crate::format::Format;
 use crate::json::{Once, Skipped, message_of, offset_of};
 use crate::scan::{spaces, value_end};
 
@@ -224,9 +224,10 @@ impl Splitter {
 
     fn cut_short(&self) -> BadDocument {
         match self.state {
-            State::Start => {
-                BadDocument::Unexpected { expected: "a JSON object {\"users\": [...]}", found: "nothing".to_owned() }
-            }
+            State::Start => BadDocument::Unexpected {
+                expected: "a JSON object {\"users\": [...]}".into(),
+                found: "nothing".to_owned(),
+            },
             State::Elements(_) => BadDocument::Truncated("the array \"users\""),
             State::Envelope | State::End => BadDocument::Truncated("the JSON document"),
         }
@@ -299,7 +300,7 @@ fn unexpected(expected: &'static str, bytes: &[u8], at: usize) -> Uncut {
     const SHOWN: usize = 20;
     let rest = bytes.get(at..).unwrap_or_default();
     let found = String::from_utf8_lossy(rest.get(..SHOWN).unwrap_or(rest)).into_owned();
-    Uncut { reason: BadDocument::Unexpected { expected, found: format!("{found:?}") }, at }
+    Uncut { reason: BadDocument::Unexpected { expected: expected.into(), found: format!("{found:?}") }, at }
 }
 
 /// The document without its users.

@@ -5,12 +5,18 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use headcount_block::Progress;
+use headcount_block::{Progress, RowBuf};
 use headcount_store::{BulkLoad, LoadOptions, LoadReport, RejectReason, Rejection, Shard, Store};
 
-use crate::detect::Format;
-use crate::error::{ImportError, reject_name};
+use crate::complete;
+use crate::deleted;
+use crate::directory;
+use crate::error::{BadDocument, IDENTITY_TAKEN, ImportError, reject_name};
+use crate::format::Format;
 use crate::input::{Input, Prepared};
+use crate::mapped::Settings;
+use crate::mapping::Mapping;
+use crate::names::ProviderNames;
 use crate::parse::{Counts, EXAMPLES, OnInvalid};
 use crate::read::{AllRead, Names, Plan, read_all};
 use crate::rejects::Rejects;
@@ -29,6 +35,7 @@ pub struct Import<'s> {
     options: LoadOptions,
     progress: Arc<Progress>,
     rejects: Option<Box<dyn Write + Send>>,
+    settings: Settings,
 }
 
 impl fmt::Debug for Import<'_> {
@@ -48,6 +55,7 @@ impl<'s> Import<'s> {
             options: LoadOptions::default(),
             progress: Arc::default(),
             rejects: None,
+            settings: Settings::default(),
         }
     }
 
@@ -87,6 +95,42 @@ impl<'s> Import<'s> {
         self
     }
 
+    /// Gives every user without identities one of this provider, whose providerUID is the UID.
+    #[must_use]
+    pub fn local_identity(mut self, provider: Option<String>) -> Self {
+        self.settings.local = provider;
+        self
+    }
+
+    /// What becomes of the names of providers.
+    #[must_use]
+    pub const fn provider_names(mut self, names: ProviderNames) -> Self {
+        self.settings.names = names;
+        self
+    }
+
+    /// Which member or column of the source is the UID, where it has several that can be.
+    #[must_use]
+    pub fn uid(mut self, name: Option<String>) -> Self {
+        self.settings.uid = name;
+        self
+    }
+
+    /// Loads sources too that are known not to be complete: a page says that another follows, or there are fewer users
+    /// than the source says.
+    #[must_use]
+    pub const fn allow_partial(mut self, allow: bool) -> Self {
+        self.settings.allow_partial = allow;
+        self
+    }
+
+    /// Reads JSON, NDJSON or CSV of any shape by a mapping; the format is [`Format::Map`] then.
+    #[must_use]
+    pub fn mapping(mut self, mapping: Option<Mapping>) -> Self {
+        self.settings.mapping = mapping;
+        self
+    }
+
     /// Reads all inputs and loads them.
     ///
     /// # Errors
@@ -103,13 +147,17 @@ impl<'s> Import<'s> {
     }
 
     fn read_and_load(self) -> Result<Report, ImportError> {
-        let Self { store, format, inputs, options, progress, rejects } = self;
+        let Self { store, format, inputs, options, progress, rejects, settings } = self;
+        let settings = Arc::new(settings);
+        check_settings(&settings, format)?;
         if inputs.is_empty() {
             return Err(ImportError::Usage("no input was given".to_owned()));
         }
         progress.set_phase("reading");
-        let prepare = |input| Prepared::new(input, format, &progress);
+        let (inputs, mut warnings) = expanded(inputs, format, settings.allow_partial)?;
+        let prepare = |input| Prepared::new(input, format, &settings, &progress);
         let mut inputs = inputs.into_iter().map(prepare).collect::<Result<Vec<_>, _>>()?;
+        deleted::collect(&mut inputs, &progress)?;
         progress.set_total_bytes(inputs.iter().map(Prepared::file_len).sum::<Option<u64>>().unwrap_or(0));
         let names = Names::of(&inputs);
         let rejects = rejects.filter(|_| options.skip_rejected);
@@ -122,9 +170,12 @@ impl<'s> Import<'s> {
         let threads = options.threads.max(1);
         let load = store.bulk_load(options, &progress).map_err(|e| load_error(e, &names))?;
         let shards = (0..threads).map(|_| load.shard()).collect();
-        let plan = Plan { names: &names, on_invalid, progress: &progress, rejects: rejects.as_mut() };
+        let plan =
+            Plan { names: &names, on_invalid, settings: &settings, progress: &progress, rejects: rejects.as_mut() };
         let read = read_all(&mut inputs, shards, plan)?;
+        warnings.extend(complete::check(&inputs, &read.files, &settings)?);
         let mut report = Draft::new(&inputs, &read, &names)?;
+        report.warnings.extend(warnings);
         if let Some(rejects) = &mut rejects {
             rejects.flush().map_err(|e| ImportError::io("write", "the file of rejected records", e))?;
         }
@@ -133,10 +184,49 @@ impl<'s> Import<'s> {
     }
 }
 
+fn check_settings(settings: &Settings, format: Format) -> Result<(), ImportError> {
+    if settings.mapping.is_some() && !matches!(format, Format::Auto | Format::Map) {
+        return Err(ImportError::Usage(format!("a mapping says how files are read, and so does the format {format}")));
+    }
+    if settings.mapping.is_some() && settings.uid.is_some() {
+        return Err(ImportError::Usage("a mapping names the UID: it cannot be chosen beside it".to_owned()));
+    }
+    if settings.uid.is_some() && format.is_native() {
+        return Err(ImportError::Usage(format!("{format} has one UID: it cannot be chosen")));
+    }
+    match settings.local.as_deref().map(|local| RowBuf::new().push_identity(local, "uid")) {
+        Some(Err(limit)) => Err(ImportError::Usage(format!("the provider of local identities: {limit}"))),
+        _ => Ok(()),
+    }
+}
+
+/// The inputs with directories as what is in them, and warnings about what is missing there.
+fn expanded(inputs: Vec<Input>, format: Format, partial: bool) -> Result<(Vec<Input>, Vec<String>), ImportError> {
+    let (mut all, mut warnings) = (Vec::new(), Vec::new());
+    for input in inputs {
+        let directory = input.directory().filter(|_| matches!(format, Format::Auto | Format::Keycloak));
+        let Some(directory) = directory else {
+            all.push(input);
+            continue;
+        };
+        let (found, missing) = directory::expand(directory)?;
+        match missing {
+            Some(missing) if !partial => {
+                let file = directory.display().to_string();
+                return Err(ImportError::Document { file, offset: None, reason: BadDocument::Partial(missing) });
+            }
+            missing => warnings.extend(missing),
+        }
+        all.extend(found);
+    }
+    Ok((all, warnings))
+}
+
 /// A report in the making.
 struct Draft {
     files: Vec<FileReport>,
     counts: Counts,
+    skipped: BTreeMap<String, u64>,
     by_reason: BTreeMap<String, u64>,
     examples: Vec<RejectedExample>,
     warnings: Vec<String>,
@@ -169,8 +259,9 @@ impl Draft {
             reason: reason.name().to_owned(),
             message: reason.to_string(),
         });
-        let by_reason = read.by_reason.iter().map(|(reason, n)| ((*reason).to_owned(), *n)).collect();
-        Ok(Self { files, counts, by_reason, examples: examples.collect(), warnings })
+        let owned = |counts: &BTreeMap<&'static str, u64>| counts.iter().map(|(k, n)| ((*k).to_owned(), *n)).collect();
+        let (by_reason, skipped) = (owned(&read.by_reason), owned(&read.skipped));
+        Ok(Self { files, counts, skipped, by_reason, examples: examples.collect(), warnings })
     }
 
     /// Loads what was read, and notes what the loader refuses.
@@ -209,16 +300,23 @@ impl Draft {
             .map(|(provider, identities)| ProviderCount { provider: provider.clone(), identities: *identities });
         let mut providers: Vec<_> = providers.collect();
         providers.sort_by(|a, b| b.identities.cmp(&a.identities).then_with(|| a.provider.cmp(&b.provider)));
+        let skipped = self.skipped.values().sum();
+        let taken = self.by_reason.get(IDENTITY_TAKEN).copied().unwrap_or_default();
         Report {
             files: self.files,
             records: self.counts.records,
-            accepted: self.counts.records - self.counts.rejected,
+            accepted: self.counts.records - self.counts.rejected - skipped,
+            skipped,
+            skipped_by_reason: self.skipped,
             rejected: self.counts.rejected + load.rejected,
             rejected_by_reason: self.by_reason,
             rejected_examples: self.examples,
             users: load.users,
             pending: load.pending,
             without_identities: self.counts.bare,
+            local_identities: self.counts.local,
+            disabled: self.counts.disabled,
+            conflicts: taken + load.identities_ignored,
             identities: load.identities,
             repeated_identities: self.counts.repeated + load.identities_repeated,
             providers,

@@ -3,19 +3,25 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Cursor, Read};
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flate2::bufread::MultiGzDecoder;
 use headcount_block::Progress;
 
+use crate::choose::{Reading, Unchosen, choose};
 use crate::csv::{self, Header};
-use crate::detect::{Format, bom_len, detect};
+use crate::detect::bom_len;
 use crate::error::ImportError;
+use crate::format::Format;
+use crate::mapped::Settings;
 use crate::scan::newlines;
 
-/// How much of an input is looked at to tell its format; a CSV header must end within it.
-const HEAD: usize = 64 << 10;
+/// How much of an input is looked at to tell its format.
+const HEAD: usize = 1 << 20;
+/// How much is looked at of one of our own formats, when it is given; a CSV header must end within it.
+const NATIVE_HEAD: usize = 64 << 10;
 /// Bytes that a decoder is fed with at a time.
 const FEED: usize = 256 << 10;
 
@@ -23,6 +29,8 @@ const FEED: usize = 256 << 10;
 pub struct Input {
     name: String,
     source: Source,
+    /// What it is, where that is known though the caller did not say it.
+    format: Option<Format>,
 }
 
 enum Source {
@@ -35,13 +43,26 @@ impl Input {
     #[must_use]
     pub fn path(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
-        Self { name: path.display().to_string(), source: Source::Path(path) }
+        Self { name: path.display().to_string(), source: Source::Path(path), format: None }
     }
 
     /// A stream, such as standard input; `name` stands for it in messages.
     #[must_use]
     pub fn reader(name: impl Into<String>, reader: Box<dyn Read + Send>) -> Self {
-        Self { name: name.into(), source: Source::Reader(reader) }
+        Self { name: name.into(), source: Source::Reader(reader), format: None }
+    }
+
+    /// The same input, known to be of this format.
+    pub(crate) fn known(self, format: Format) -> Self {
+        Self { format: Some(format), ..self }
+    }
+
+    /// The directory that it is, if it is one.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        match &self.source {
+            Source::Path(path) if fs::metadata(path).is_ok_and(|m| m.is_dir()) => Some(path),
+            _ => None,
+        }
     }
 }
 
@@ -115,7 +136,7 @@ pub(crate) struct Content {
 impl Content {
     /// Opens `input`, to be read once from its start; `progress` learns its length where it has one.
     pub(crate) fn open(input: Input, progress: &Arc<Progress>) -> Result<(String, Self), ImportError> {
-        let Input { name, source } = input;
+        let Input { name, source, .. } = input;
         let counting = Some(Arc::clone(progress));
         let content = match source {
             Source::Reader(reader) => Self::of(&name, reader, counting)?,
@@ -148,10 +169,10 @@ impl Content {
         Ok(Self { reader, compression })
     }
 
-    /// The first bytes, fewer than [`HEAD`] only when there are no more.
-    fn head(&mut self, name: &str) -> Result<Vec<u8>, ImportError> {
+    /// The first `max` bytes, fewer only when there are no more.
+    fn head(&mut self, name: &str, max: usize) -> Result<Vec<u8>, ImportError> {
         let mut head = Vec::new();
-        let read = (&mut self.reader).take(HEAD as u64).read_to_end(&mut head);
+        let read = (&mut self.reader).take(max as u64).read_to_end(&mut head);
         read.map_err(|e| read_error(name, self.compression, head.len() as u64, e))?;
         Ok(head)
     }
@@ -162,10 +183,13 @@ pub(crate) struct Prepared {
     pub(crate) name: String,
     pub(crate) format: Format,
     pub(crate) compression: Compression,
+    pub(crate) reading: Reading,
     /// Bytes before the first record: a byte order mark, and the header.
     pub(crate) skip: u64,
     /// Of a CSV: its header, and the line after it.
     pub(crate) header: Option<(Arc<Header>, u64)>,
+    /// The line on which the records begin.
+    pub(crate) line: u64,
     source: Again,
 }
 
@@ -177,8 +201,13 @@ enum Again {
 
 impl Prepared {
     /// Opens an input, looks at its beginning, and tells its format unless it is given.
-    pub(crate) fn new(input: Input, format: Format, progress: &Arc<Progress>) -> Result<Self, ImportError> {
-        let Input { name, source } = input;
+    pub(crate) fn new(
+        input: Input,
+        format: Format,
+        settings: &Arc<Settings>,
+        progress: &Arc<Progress>,
+    ) -> Result<Self, ImportError> {
+        let Input { name, source, format: known } = input;
         let (mut content, regular) = match source {
             Source::Reader(reader) => (Content::of(&name, reader, Some(Arc::clone(progress)))?, None),
             Source::Path(path) => {
@@ -189,26 +218,27 @@ impl Prepared {
                 (Content::of(&name, file, counted)?, metadata.is_file().then_some((path, metadata.len())))
             }
         };
-        let head = content.head(&name)?;
-        let format = match format {
-            Format::Auto => detect(&head).map_err(|e| ImportError::UnknownFormat {
-                file: name.clone(),
-                found: e.found,
-                candidates: e.candidates,
-            })?,
-            given => given,
-        };
+        let head = content.head(&name, if format.is_native() { NATIVE_HEAD } else { HEAD })?;
+        let chosen = choose(&head, known.filter(|_| format == Format::Auto).unwrap_or(format), settings);
+        let (format, reading) = chosen.map_err(|why| unchosen(&name, why))?;
         let bom = bom_len(&head);
-        let (skip, header) = match format {
-            Format::Csv => header(&name, &head, bom).map(|(skip, header)| (skip, Some(header)))?,
-            _ => (bom, None),
+        let (skip, line, header) = match (&reading, format) {
+            (Reading::Native, Format::Csv) => {
+                let (skip, (header, line)) = header(&name, &head, bom)?;
+                (skip, line, Some((header, line)))
+            }
+            (Reading::Rows(job), _) if !job.columns.unquoted => {
+                let (_, record) = header_record(&head, bom);
+                (record.end, 1 + newlines(head.get(..record.end).unwrap_or_default()), None)
+            }
+            _ => (bom, 1, None),
         };
         let compression = content.compression;
         let source = match regular {
             Some((path, len)) => Again::File(path, len),
             None => Again::Stream(Box::new(Cursor::new(head).chain(content.reader))),
         };
-        Ok(Self { name, format, compression, skip: skip as u64, header, source })
+        Ok(Self { name, format, compression, reading, skip: skip as u64, header, line, source })
     }
 
     /// Length of the file as it lies there; `None` for a stream.
@@ -217,6 +247,20 @@ impl Prepared {
             Again::File(_, len) => Some(*len),
             Again::Stream(_) => None,
         }
+    }
+
+    /// The decompressed content from the first record on, to be read beforehand; `None` when it can be read once only.
+    pub(crate) fn beforehand(&self) -> Result<Option<Box<dyn Read + Send>>, ImportError> {
+        let Again::File(path, _) = &self.source else { return Ok(None) };
+        let mut reader = Content::of(&self.name, open(&self.name, path)?, None)?.reader;
+        self.skip_head(&mut reader)?;
+        Ok(Some(reader))
+    }
+
+    fn skip_head(&self, reader: &mut (dyn Read + Send)) -> Result<(), ImportError> {
+        io::copy(&mut reader.take(self.skip), &mut io::sink())
+            .map(|_| ())
+            .map_err(|e| read_error(&self.name, self.compression, 0, e))
     }
 
     /// The decompressed content from the first record on.
@@ -231,8 +275,7 @@ impl Prepared {
                 content.reader
             }
         };
-        io::copy(&mut (&mut reader).take(self.skip), &mut io::sink())
-            .map_err(|e| read_error(&self.name, self.compression, 0, e))?;
+        self.skip_head(&mut reader)?;
         Ok(reader)
     }
 }
@@ -248,18 +291,34 @@ fn open(name: &str, path: &PathBuf) -> Result<File, ImportError> {
 
 /// The header of a CSV after `bom` bytes: where the records begin, and the header with the line of the first of them.
 fn header(name: &str, head: &[u8], bom: usize) -> Result<(usize, (Arc<Header>, u64)), ImportError> {
+    let (record, range) = header_record(head, bom);
+    let header = Header::parse(record).map_err(|reason| ImportError::Document {
+        file: name.to_owned(),
+        offset: Some(range.start as u64),
+        reason,
+    })?;
+    let line = 1 + newlines(head.get(..range.end).unwrap_or_default());
+    Ok((range.end, (header, line)))
+}
+
+/// The header record after `bom` bytes and blank lines, and where it is.
+fn header_record(head: &[u8], bom: usize) -> (&[u8], Range<usize>) {
     let text = head.get(bom..).unwrap_or_default();
     let blank = text.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(text.len());
     let text = text.get(blank..).unwrap_or_default();
     let record = csv::record_end(text).and_then(|len| text.get(..len)).unwrap_or(text);
-    let skip = bom + blank + record.len();
-    let header = Header::parse(record).map_err(|reason| ImportError::Document {
-        file: name.to_owned(),
-        offset: Some((bom + blank) as u64),
-        reason,
-    })?;
-    let line = 1 + newlines(head.get(..skip).unwrap_or_default());
-    Ok((skip, (header, line)))
+    (record, bom + blank..bom + blank + record.len())
+}
+
+/// The error for an input whose format could not be chosen.
+fn unchosen(name: &str, why: Unchosen) -> ImportError {
+    match why {
+        Unchosen::Undetected(e) => {
+            ImportError::UnknownFormat { file: name.to_owned(), found: e.found, candidates: e.candidates }
+        }
+        Unchosen::Document(reason) => ImportError::Document { file: name.to_owned(), offset: None, reason },
+        Unchosen::Usage(message) => ImportError::Usage(format!("{name}: {message}")),
+    }
 }
 
 #[cfg(test)]

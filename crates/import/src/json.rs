@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::error::BadRecord;
+use crate::names::ProviderNames;
 use crate::scan::plain_prefix;
 
 /// What a record holds beside what is in its row.
@@ -31,7 +32,7 @@ pub(crate) struct Refusal {
 }
 
 /// Reads the user at the start of `text` if it has the strict shape: its length in bytes.
-pub(crate) fn parse_strict(text: &str, row: &mut RowBuf, tally: &mut Tally) -> Option<usize> {
+pub(crate) fn parse_strict(text: &str, row: &mut RowBuf, tally: &mut Tally, names: ProviderNames) -> Option<usize> {
     let mut cursor = Cursor { text, at: 0 };
     row.clear();
     *tally = Tally::default();
@@ -46,7 +47,7 @@ pub(crate) fn parse_strict(text: &str, row: &mut RowBuf, tally: &mut Tally) -> O
     }
     loop {
         cursor.literal(b"{\"provider\":\"")?;
-        let provider = cursor.string()?;
+        let provider = names.of(cursor.string()?);
         cursor.literal(b",\"providerUID\":\"")?;
         let provider_uid = cursor.string()?;
         tally.identities += 1;
@@ -96,8 +97,8 @@ impl<'a> Cursor<'a> {
 }
 
 /// Reads the user that is all of `text`, white space around it apart.
-pub(crate) fn parse(text: &str, row: &mut RowBuf) -> Result<Tally, Refusal> {
-    let mut reader = UserReader::new(row);
+pub(crate) fn parse(text: &str, row: &mut RowBuf, names: ProviderNames) -> Result<Tally, Refusal> {
+    let mut reader = UserReader { names, ..UserReader::new(row) };
     let mut parser = serde_json::Deserializer::from_str(text);
     let outcome = (&mut reader).deserialize(&mut parser).and_then(|()| parser.end());
     match outcome {
@@ -138,6 +139,7 @@ fn reason_of(e: &serde_json::Error) -> BadRecord {
 pub(crate) struct UserReader<'r> {
     pub(crate) row: &'r mut RowBuf,
     tally: Tally,
+    names: ProviderNames,
     /// The reason that a custom error of the parser stands for.
     pub(crate) refused: Option<BadRecord>,
 }
@@ -158,7 +160,7 @@ impl Default for Seen {
 impl<'r> UserReader<'r> {
     pub(crate) fn new(row: &'r mut RowBuf) -> Self {
         row.clear();
-        Self { row, tally: Tally::default(), refused: None }
+        Self { row, tally: Tally::default(), names: ProviderNames::Kept, refused: None }
     }
 
     pub(crate) fn refuse<E: de::Error>(&mut self, reason: BadRecord) -> E {
@@ -299,7 +301,7 @@ impl<'de> Visitor<'de> for OneIdentity<'_, '_> {
         };
         let provider = provider.ok_or_else(|| missing("provider"))?;
         let provider_uid = provider_uid.ok_or_else(|| missing("providerUID"))?;
-        let pushed = self.0.row.push_identity(&provider, &provider_uid);
+        let pushed = self.0.row.push_identity(self.0.names.of(&provider), &provider_uid);
         self.0.tally.identities += 1;
         if !self.0.within(pushed)? {
             self.0.tally.repeated += 1;

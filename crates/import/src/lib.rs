@@ -1,4 +1,4 @@
-//! Other systems' user files in: Gigya's `exportUsers` JSON, NDJSON of its user objects, and CSV, plain or compressed.
+//! Other systems' user files in: two dozen formats of JSON, NDJSON, CSV and LDIF, plain or compressed.
 //!
 //! An [`Import`] reads any number of inputs into one bulk load of a store, all or nothing:
 //!
@@ -7,6 +7,8 @@
 //! | [`Format::GigyaJson`] | the elements of `users`; counts after or before them are checked | number of the user, byte |
 //! | [`Format::Ndjson`] | one user object a line; blank lines are skipped | line, byte |
 //! | [`Format::Csv`] | rows under a header with `uid`, `provider`, `providerUID` and perhaps `status`, in any order and case | line, byte |
+//! | [`Format::Map`] | any JSON, NDJSON or CSV, by a [`Mapping`] | as in JSON or CSV |
+//! | the others | each is a table in `systems`: where records lie, which keys they have, how they are mapped | number of the record or line, byte |
 //!
 //! gzip (of several members) and Zstandard are told by content, and so is the format: when nothing or more than one
 //! thing fits, that is an error that names the candidates. An empty input is one such, unless its format is given:
@@ -17,27 +19,47 @@
 //! What is accepted is decided by `serde_json`, and for CSV with quotes by `csv_core` after a check that RFC 4180 is
 //! kept. The fast paths in front of them take only records that the parsers would read alike.
 
+mod choose;
 mod chunk;
+mod complete;
 mod csv;
+mod deleted;
 mod detect;
+mod directory;
+mod draft;
 mod error;
+mod format;
 mod gigya;
 mod import;
 mod input;
 mod json;
+mod ldif;
 mod lines;
+mod mapped;
+mod mapping;
+mod names;
+mod object;
 mod operation;
 mod parse;
+mod path;
+mod probe;
 mod read;
 mod rejects;
 mod report;
 mod rows;
 mod scan;
+mod spec;
+mod systems;
+mod table;
+mod table_rows;
+mod walk;
 
-pub use detect::{Format, UnknownFormatName};
 pub use error::{BadDocument, BadRecord, ErrorKind, ImportError, Position, Unit};
+pub use format::{Format, UnknownFormatName};
 pub use import::Import;
 pub use input::{Compression, Input};
 pub use lines::{Line, Lines};
+pub use mapping::{BadMapping, Mapping};
+pub use names::ProviderNames;
 pub use operation::Operation;
 pub use report::{FileReport, ProviderCount, RejectedExample, Report};

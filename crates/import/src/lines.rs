@@ -7,10 +7,12 @@ use std::sync::Arc;
 use headcount_block::{Progress, RowBuf, User};
 
 use crate::chunk::RECORD_MAX;
-use crate::detect::{Format, bom_len};
+use crate::detect::bom_len;
 use crate::error::{BadDocument, BadRecord, ImportError, Position, Unit};
+use crate::format::Format;
 use crate::input::{Compression, Content, Input, read_error};
 use crate::json::{self, Refusal};
+use crate::names::ProviderNames;
 use crate::operation::{self, Operation};
 use crate::scan::spaces;
 
@@ -153,14 +155,15 @@ impl Line<'_> {
     /// # Errors
     /// [`ImportError::Record`] with the byte of the problem.
     pub fn user(&mut self) -> Result<User, ImportError> {
-        let parsed = utf8(self.bytes).and_then(|text| json::parse(text, self.row)).and_then(|_| {
-            let user = self.row.finish().map(|row| row.to_user());
-            match user {
-                Ok(Ok(user)) => Ok(user),
-                Ok(Err(_)) => Err(Refusal { reason: BadRecord::Utf8, at: 0 }),
-                Err(limit) => Err(Refusal { reason: limit.into(), at: 0 }),
-            }
-        });
+        let parsed =
+            utf8(self.bytes).and_then(|text| json::parse(text, self.row, ProviderNames::Kept)).and_then(|_| {
+                let user = self.row.finish().map(|row| row.to_user());
+                match user {
+                    Ok(Ok(user)) => Ok(user),
+                    Ok(Err(_)) => Err(Refusal { reason: BadRecord::Utf8, at: 0 }),
+                    Err(limit) => Err(Refusal { reason: limit.into(), at: 0 }),
+                }
+            });
         parsed.map_err(|refusal| self.refused(refusal))
     }
 

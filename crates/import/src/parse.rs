@@ -6,10 +6,14 @@ use headcount_block::{RowBuf, RowRef};
 use headcount_store::{Place, RowKind, Shard};
 
 use crate::chunk::{Chunk, Layout};
+use crate::csv::Splitter;
 use crate::error::BadRecord;
 use crate::json::{self, Tally};
+use crate::ldif;
+use crate::mapped::{self, Settings};
 use crate::rows::RowReader;
 use crate::scan::{is_space, spaces, value_end};
+use crate::table_rows;
 
 /// Takes rows; a [`Shard`] of a load, or a collector in tests.
 pub(crate) trait Sink {
@@ -28,7 +32,13 @@ impl Sink for Shard {
 pub(crate) enum Failed {
     Record(Place, BadRecord),
     Store(headcount_store::Error),
+    /// The options do not fit the input.
+    Usage(&'static str),
 }
+
+/// Why users in parts get no local identity.
+const PARTS: &str = "--local-identity cannot be given for this format: its records are parts of users, of which none shows \
+                     whether another names an identity";
 
 /// Refused records whose place and reason are kept, for one run.
 pub(crate) const EXAMPLES: usize = 20;
@@ -48,6 +58,10 @@ pub(crate) struct Counts {
     pub(crate) identities: u64,
     /// Identities dropped since their user had them already.
     pub(crate) repeated: u64,
+    /// Users that the source says are disabled.
+    pub(crate) disabled: u64,
+    /// Users that came without identities and got a local one.
+    pub(crate) local: u64,
 }
 
 impl Counts {
@@ -58,6 +72,8 @@ impl Counts {
         self.bare += other.bare;
         self.identities += other.identities;
         self.repeated += other.repeated;
+        self.disabled += other.disabled;
+        self.local += other.local;
     }
 }
 
@@ -77,6 +93,8 @@ pub(crate) struct Refused {
 pub(crate) struct Outcome {
     pub(crate) counts: Counts,
     pub(crate) refused: Refused,
+    /// Records that were left out as their source says, by reason.
+    pub(crate) skipped: BTreeMap<&'static str, u64>,
 }
 
 /// What is done with refused records.
@@ -94,19 +112,35 @@ pub(crate) enum OnInvalid {
 pub(crate) struct Target<'a, S> {
     pub(crate) sink: &'a mut S,
     pub(crate) on_invalid: OnInvalid,
+    /// The provider of the identity that a user without identities gets.
+    pub(crate) local: Option<&'a str>,
     pub(crate) outcome: Outcome,
 }
 
 impl<S: Sink> Target<'_, S> {
     /// Hands a finished row over, or refuses its record.
     pub(crate) fn push(&mut self, row: &mut RowBuf, kind: RowKind, at: Place) -> Result<Result<(), BadRecord>, Failed> {
-        let row = match row.finish() {
+        let mut finished = match row.finish() {
             Ok(row) => row,
             Err(e) => return Ok(Err(e.into())),
         };
         let counts = &mut self.outcome.counts;
         counts.rows += 1;
-        counts.bare += u64::from(row.identity_count() == 0);
+        counts.bare += u64::from(finished.identity_count() == 0);
+        if let Some(local) = self.local {
+            if kind == RowKind::Fragment {
+                return Err(Failed::Usage(PARTS));
+            }
+            if finished.identity_count() == 0 {
+                let uid = String::from_utf8_lossy(finished.uid()).into_owned();
+                finished = match row.push_identity(local, &uid).and_then(|_| row.finish()) {
+                    Ok(row) => row,
+                    Err(e) => return Ok(Err(e.into())),
+                };
+                counts.local += 1;
+            }
+        }
+        let row = finished;
         self.sink.push(row, at, kind).map_err(|e| match e {
             // Too many providers: not this record's fault alone, so it ends the import in any case.
             headcount_store::Error::Limit(limit) => Failed::Record(at, limit.into()),
@@ -140,6 +174,8 @@ pub(crate) enum Raw<'a> {
     Lines(&'a [u8], &'static [u8]),
     /// JSON that may stretch over lines.
     Json(&'a [u8]),
+    /// An entry of LDIF.
+    Entry(&'a [u8]),
 }
 
 impl Raw<'_> {
@@ -152,6 +188,10 @@ impl Raw<'_> {
             Self::Json(bytes) => {
                 join_lines(bytes, out);
                 out.push(b'\n');
+            }
+            Self::Entry(bytes) => {
+                out.extend_from_slice(bytes.trim_ascii_end());
+                out.extend_from_slice(b"\n\n");
             }
         }
     }
@@ -179,14 +219,17 @@ pub(crate) fn trim_line_end(line: &[u8]) -> &[u8] {
 }
 
 /// Parses chunks.
-pub(crate) struct Parser {
+pub(crate) struct Parser<'s> {
+    settings: &'s Settings,
     row: RowBuf,
     rows: RowReader,
+    splitter: Splitter,
 }
 
-impl Parser {
-    pub(crate) fn new() -> Self {
-        Self { row: RowBuf::new(), rows: RowReader::new() }
+impl<'s> Parser<'s> {
+    pub(crate) fn new(settings: &'s Settings) -> Self {
+        let rows = RowReader::new(settings.names);
+        Self { settings, row: RowBuf::new(), rows, splitter: Splitter::new() }
     }
 
     /// Parses one chunk.
@@ -196,11 +239,16 @@ impl Parser {
         sink: &mut S,
         on_invalid: OnInvalid,
     ) -> Result<Outcome, Failed> {
-        let mut target = Target { sink, on_invalid, outcome: Outcome::default() };
+        let local = self.settings.local.as_deref();
+        let mut target = Target { sink, on_invalid, local, outcome: Outcome::default() };
         match &chunk.layout {
             Layout::Lines => self.lines(chunk, &mut target)?,
             Layout::Elements => self.elements(chunk, &mut target)?,
             Layout::Rows(header) => self.rows.read(chunk, &header.columns, &mut self.row, &mut target)?,
+            Layout::Mapped(job, path) => mapped::read_elements(chunk, (job, *path), &mut self.row, &mut target)?,
+            Layout::MappedLines(job) => mapped::read_lines(chunk, job, &mut self.row, &mut target)?,
+            Layout::Table(job) => table_rows::read(chunk, job, &mut self.splitter, &mut self.row, &mut target)?,
+            Layout::Ldif(job) => ldif::read(chunk, job, &mut self.row, &mut target)?,
         }
         Ok(target.outcome)
     }
@@ -214,7 +262,8 @@ impl Parser {
         while at < bytes.len() {
             let place = chunk.place(line, at);
             line += 1;
-            if let Some(len) = text.get(at..).and_then(|t| json::parse_strict(t, &mut self.row, &mut tally))
+            if let Some(len) =
+                text.get(at..).and_then(|t| json::parse_strict(t, &mut self.row, &mut tally, self.settings.names))
                 && let Some(end) = line_end(bytes, at + len)
             {
                 let raw = Raw::Lines(bytes.get(at..end).unwrap_or_default(), b"\n");
@@ -246,7 +295,9 @@ impl Parser {
             let place = chunk.place(number, at);
             number += 1;
             let rest = bytes.get(at..).unwrap_or_default();
-            if let Some(len) = text.get(at..).and_then(|t| json::parse_strict(t, &mut self.row, &mut tally)) {
+            if let Some(len) =
+                text.get(at..).and_then(|t| json::parse_strict(t, &mut self.row, &mut tally, self.settings.names))
+            {
                 self.accept(tally, place, Raw::Json(rest.get(..len).unwrap_or_default()), target)?;
                 at += len;
                 continue;
@@ -269,7 +320,7 @@ impl Parser {
         target: &mut Target<'_, S>,
     ) -> Result<(), Failed> {
         let parsed = match std::str::from_utf8(record) {
-            Ok(text) => json::parse(text, &mut self.row),
+            Ok(text) => json::parse(text, &mut self.row, self.settings.names),
             Err(e) => Err(json::Refusal { reason: BadRecord::Utf8, at: e.valid_up_to() }),
         };
         match parsed {

@@ -9,13 +9,17 @@ use std::thread;
 use headcount_block::Progress;
 use headcount_store::Place;
 
-use crate::chunk::{Broken, CHUNK, Chunk, Chunker, Cutter, LineCutter, RowCutter};
-use crate::detect::Format;
+use crate::choose::Reading;
+use crate::chunk::{Broken, CHUNK, Chunk, Chunker, Cutter, Layout, LineCutter, RowCutter};
 use crate::error::{BadDocument, BadRecord, ImportError, Position, Unit};
+use crate::format::Format;
 use crate::gigya::{Envelope, Splitter};
 use crate::input::{Prepared, read_error};
+use crate::ldif::EntryCutter;
+use crate::mapped::Settings;
 use crate::parse::{Counts, EXAMPLES, Failed, OnInvalid, Outcome, Parser, Sink};
 use crate::rejects::Rejects;
+use crate::walk::{Pages, Walker};
 
 /// What was read of one input.
 #[derive(Debug, Default)]
@@ -24,6 +28,8 @@ pub(crate) struct FileRead {
     pub(crate) bytes: u64,
     /// Elements and envelope of a document.
     document: Option<(u64, Envelope)>,
+    /// What the documents of another system say beside their records.
+    pub(crate) pages: Option<Pages>,
     pub(crate) counts: Counts,
 }
 
@@ -33,6 +39,7 @@ pub(crate) struct AllRead<S> {
     pub(crate) sinks: Vec<S>,
     pub(crate) files: Vec<FileRead>,
     pub(crate) by_reason: BTreeMap<&'static str, u64>,
+    pub(crate) skipped: BTreeMap<&'static str, u64>,
     pub(crate) examples: Vec<(Place, BadRecord)>,
 }
 
@@ -42,8 +49,12 @@ pub(crate) struct Names(Vec<(String, Unit)>);
 
 impl Names {
     pub(crate) fn of(inputs: &[Prepared]) -> Self {
-        let unit = |format| if format == Format::GigyaJson { Unit::Record } else { Unit::Line };
-        Self(inputs.iter().map(|i| (i.name.clone(), unit(i.format))).collect())
+        let unit = |input: &Prepared| match input.reading {
+            Reading::Native if input.format == Format::GigyaJson => Unit::Record,
+            Reading::Documents(_) => Unit::Record,
+            _ => Unit::Line,
+        };
+        Self(inputs.iter().map(|i| (i.name.clone(), unit(i))).collect())
     }
 
     /// A place of the inputs in words.
@@ -57,6 +68,7 @@ impl Names {
 pub(crate) struct Plan<'a> {
     pub(crate) names: &'a Names,
     pub(crate) on_invalid: OnInvalid,
+    pub(crate) settings: &'a Settings,
     pub(crate) progress: &'a Arc<Progress>,
     /// Takes the refused records.
     pub(crate) rejects: Option<&'a mut Rejects>,
@@ -69,6 +81,7 @@ const NONE: u64 = u64::MAX;
 struct Shared<'a> {
     names: &'a Names,
     on_invalid: OnInvalid,
+    settings: &'a Settings,
     progress: &'a Progress,
     /// Number of the first chunk that failed: nothing behind it matters any more.
     failed_at: AtomicU64,
@@ -83,6 +96,7 @@ struct Collected<'a> {
     waiting: BTreeMap<u64, Parsed>,
     counts: Vec<Counts>,
     by_reason: BTreeMap<&'static str, u64>,
+    skipped: BTreeMap<&'static str, u64>,
     examples: Vec<(Place, BadRecord)>,
     rejects: Option<&'a mut Rejects>,
 }
@@ -115,12 +129,14 @@ pub(crate) fn read_all<S: Sink + Send>(
         waiting: BTreeMap::new(),
         counts: vec![Counts::default(); inputs.len()],
         by_reason: BTreeMap::new(),
+        skipped: BTreeMap::new(),
         examples: Vec::new(),
         rejects: plan.rejects,
     };
     let shared = Shared {
         names: plan.names,
         on_invalid: plan.on_invalid,
+        settings: plan.settings,
         progress: plan.progress,
         failed_at: AtomicU64::new(NONE),
         failure: Mutex::new(None),
@@ -141,9 +157,14 @@ pub(crate) fn read_all<S: Sink + Send>(
     if let Some((_, error)) = lock(&shared.failure).take() {
         return Err(error);
     }
-    let collected = shared.collected.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let files = files.into_iter().zip(collected.counts).map(|(file, counts)| FileRead { counts, ..file }).collect();
-    Ok(AllRead { sinks, files, by_reason: collected.by_reason, examples: collected.examples })
+    let mut collected = shared.collected.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let files = files
+        .into_iter()
+        .zip(std::mem::take(&mut collected.counts))
+        .map(|(file, counts)| FileRead { counts, ..file })
+        .collect();
+    let Collected { by_reason, skipped, examples, .. } = collected;
+    Ok(AllRead { sinks, files, by_reason, skipped, examples })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -152,7 +173,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A worker: parses chunks until there are no more.
 fn work<S: Sink>(shared: &Shared<'_>, chunks: &Mutex<Receiver<Chunk>>, mut sink: S) -> S {
-    let mut parser = Parser::new();
+    let mut parser = Parser::new(shared.settings);
     let _waker = Waker(shared);
     loop {
         let next = lock(chunks).recv();
@@ -203,6 +224,7 @@ impl Shared<'_> {
             Failed::Record(place, reason) => ImportError::Record { at: self.names.position(place), reason },
             Failed::Store(headcount_store::Error::Cancelled) => ImportError::Cancelled,
             Failed::Store(e) => ImportError::Store(e),
+            Failed::Usage(message) => ImportError::Usage(message.to_owned()),
         }
     }
 
@@ -229,6 +251,9 @@ impl Collected<'_> {
         }
         for (reason, n) in outcome.refused.by_reason {
             *self.by_reason.entry(reason).or_default() += n;
+        }
+        for (reason, n) in outcome.skipped {
+            *self.skipped.entry(reason).or_default() += n;
         }
         let room = EXAMPLES - self.examples.len().min(EXAMPLES);
         self.examples.extend(outcome.refused.examples.into_iter().take(room));
@@ -274,15 +299,8 @@ impl Feed<'_, '_> {
     /// Reads one input; `None` when a worker has failed.
     fn read(&mut self, input: &mut Prepared, file: u16) -> Result<Option<FileRead>, ImportError> {
         let mut reader = input.records(self.progress)?;
-        let mut splitter = Splitter::new(input.skip);
-        let mut lines = LineCutter::new();
-        let mut rows = input.header.as_ref().map(|(header, line)| RowCutter::new(Arc::clone(header), *line));
-        let cutter: &mut dyn Cutter = match (&mut rows, input.format) {
-            (Some(rows), _) => rows,
-            (None, Format::GigyaJson) => &mut splitter,
-            (None, _) => &mut lines,
-        };
-        let mut chunker = Chunker::new(&mut reader, cutter, input.skip);
+        let mut cut = Cut::of(input);
+        let mut chunker = Chunker::new(&mut reader, cut.cutter(), input.skip);
         loop {
             self.progress.check()?;
             if self.shared.has_failed() {
@@ -301,15 +319,55 @@ impl Feed<'_, '_> {
             self.seq += 1;
         }
         let bytes = chunker.offset();
-        let document = match input.format {
-            Format::GigyaJson => Some((splitter.elements(), envelope_of(input, &splitter)?)),
-            _ => None,
+        let (document, pages) = match cut {
+            Cut::Document(splitter) => (Some((splitter.elements(), envelope_of(input, &splitter)?)), None),
+            Cut::Pages(walker) => (None, Some(walker.into_pages())),
+            _ => (None, None),
         };
-        Ok(Some(FileRead { bytes, document, counts: Counts::default() }))
+        Ok(Some(FileRead { bytes, document, pages, counts: Counts::default() }))
     }
 }
 
-fn error_of(input: &Prepared, broken: Broken) -> ImportError {
+/// What cuts an input.
+enum Cut {
+    Document(Splitter),
+    Pages(Walker),
+    Lines(LineCutter),
+    Rows(RowCutter),
+    Entries(EntryCutter),
+}
+
+impl Cut {
+    fn of(input: &Prepared) -> Self {
+        match (&input.reading, &input.header) {
+            (Reading::Native, Some((header, line))) => {
+                Self::Rows(RowCutter::new(Layout::Rows(Arc::clone(header)), *line))
+            }
+            (Reading::Native, None) if input.format == Format::GigyaJson => Self::Document(Splitter::new(input.skip)),
+            (Reading::Native, None) => Self::Lines(LineCutter::new(Layout::Lines)),
+            (Reading::Lines(job), _) => Self::Lines(LineCutter::new(Layout::MappedLines(Arc::clone(job)))),
+            (Reading::Documents(job), _) => Self::Pages(Walker::new(Arc::clone(job))),
+            (Reading::Rows(job), _) if job.columns.unquoted => {
+                Self::Lines(LineCutter::new(Layout::Table(Arc::clone(job))))
+            }
+            (Reading::Rows(job), _) => Self::Rows(RowCutter::new(Layout::Table(Arc::clone(job)), input.line)),
+            (Reading::Entries(job), _) => Self::Entries(EntryCutter::new(Arc::clone(job))),
+        }
+    }
+
+    fn cutter(&mut self) -> &mut dyn Cutter {
+        match self {
+            Self::Document(cutter) => cutter,
+            Self::Pages(cutter) => cutter,
+            Self::Lines(cutter) => cutter,
+            Self::Rows(cutter) => cutter,
+            Self::Entries(cutter) => cutter,
+        }
+    }
+}
+
+/// The error for an input that could not be read to its end.
+pub(crate) fn error_of(input: &Prepared, broken: Broken) -> ImportError {
     match broken {
         Broken::Read(e, offset) => read_error(&input.name, input.compression, offset, e),
         Broken::Document(reason, at) => document_error(&input.name, reason, Some(at)),

@@ -7,18 +7,25 @@ use headcount_block::{Identity, Status, User};
 use serde::Serialize;
 use serde::ser::SerializeMap;
 
+use crate::choose::Reading;
 use crate::csv::{Column, Header};
-use crate::detect::Format;
 use crate::error::ImportError;
+use crate::format::Format;
 use crate::input::Prepared;
+use crate::ldif;
+use crate::table::Columns;
 
 /// What a file of rejects looks like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Style {
-    /// A user object a line.
-    Lines,
+    /// A user object a line: our own, or one of this system.
+    Lines(Option<Format>),
     /// Rows under this header.
     Rows(Arc<Header>),
+    /// Rows of another system's table.
+    Table(Arc<Columns>),
+    /// Entries of LDIF with this attribute as the UID.
+    Entries(&'static str),
 }
 
 /// Writes refused records.
@@ -59,12 +66,17 @@ impl Rejects {
         self.begin()?;
         let Self { out, style, .. } = self;
         match style {
-            Style::Lines => {
+            Style::Lines(_) => {
                 serde_json::to_writer(&mut *out, &Object(user))?;
                 out.write_all(b"\n")
             }
             Style::Rows(header) if user.identities.is_empty() => write_row(out, header, user, None),
             Style::Rows(header) => user.identities.iter().try_for_each(|i| write_row(out, header, user, Some(i))),
+            Style::Table(columns) => columns.rows_of(user).iter().try_for_each(|row| write_fields(out, columns, row)),
+            Style::Entries(uid) => {
+                let (dn, value) = (ldif::line("dn", &format!("{uid}={}", user.uid)), ldif::line(uid, &user.uid));
+                write!(out, "{dn}objectClass: account\n{value}\n")
+            }
         }
     }
 
@@ -74,20 +86,35 @@ impl Rejects {
     }
 
     fn begin(&mut self) -> io::Result<()> {
-        if !std::mem::replace(&mut self.begun, true)
-            && let Style::Rows(header) = &self.style
-        {
-            write!(self.out, "{}\r\n", header.raw)?;
+        if std::mem::replace(&mut self.begun, true) {
+            return Ok(());
         }
-        Ok(())
+        match &self.style {
+            Style::Rows(header) => write!(self.out, "{}\r\n", header.raw),
+            Style::Table(columns) if !columns.header.is_empty() => write!(self.out, "{}\r\n", columns.header),
+            _ => Ok(()),
+        }
     }
 }
 
 fn style(input: &Prepared) -> Style {
-    match (&input.header, input.format) {
-        (Some((header, _)), Format::Csv) => Style::Rows(Arc::clone(header)),
-        _ => Style::Lines,
+    match (&input.reading, &input.header) {
+        (Reading::Native, Some((header, _))) => Style::Rows(Arc::clone(header)),
+        (Reading::Native, None) => Style::Lines(None),
+        (Reading::Lines(_) | Reading::Documents(_), _) => Style::Lines(Some(input.format)),
+        (Reading::Rows(job), _) => Style::Table(Arc::clone(&job.columns)),
+        (Reading::Entries(job), _) => Style::Entries(job.uid),
     }
+}
+
+fn write_fields(out: &mut impl Write, columns: &Columns, row: &[String]) -> io::Result<()> {
+    for (i, field) in row.iter().enumerate() {
+        if i > 0 {
+            out.write_all(b",")?;
+        }
+        if columns.unquoted { out.write_all(field.as_bytes())? } else { write_field(out, field)? }
+    }
+    out.write_all(b"\r\n")
 }
 
 fn write_row(out: &mut impl Write, header: &Header, user: &User, identity: Option<&Identity>) -> io::Result<()> {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use headcount_store::LoadReport;
 use serde::Serialize;
 
-use crate::detect::Format;
 use crate::error::Position;
+use crate::format::Format;
 use crate::input::Compression;
 
 /// The outcome of an import.
@@ -20,6 +20,10 @@ pub struct Report {
     pub records: u64,
     /// Records that were given to the loader.
     pub accepted: u64,
+    /// Records that were left out as their source says: deleted users, say.
+    pub skipped: u64,
+    /// The skipped by reason.
+    pub skipped_by_reason: BTreeMap<String, u64>,
     /// Records that the readers refused, and users that the loader refused.
     pub rejected: u64,
     /// The rejected by reason.
@@ -32,6 +36,12 @@ pub struct Report {
     pub pending: u64,
     /// Accepted users that came without identities; of CSV, UIDs with a row of their own that names no identity.
     pub without_identities: u64,
+    /// Users among those that got a local identity: see [`Import::local_identity`](crate::Import::local_identity).
+    pub local_identities: u64,
+    /// Accepted users that the source says are disabled; they are loaded like others.
+    pub disabled: u64,
+    /// Identities that two users claim: users rejected for it, and identities left with their first owner.
+    pub conflicts: u64,
     /// Identities written.
     pub identities: u64,
     /// Identities that a user had twice and that were dropped.

@@ -7,6 +7,7 @@ use crate::chunk::Chunk;
 use crate::csv::{self, Column, Splitter};
 use crate::error::BadRecord;
 use crate::json::parse_status;
+use crate::names::ProviderNames;
 use crate::parse::{Failed, Raw, Sink, Target, inside, trim_line_end};
 use crate::scan::newlines;
 
@@ -62,6 +63,7 @@ struct Record<'a> {
 /// Reads rows, with buffers that are used again.
 #[derive(Debug)]
 pub(crate) struct RowReader {
+    names: ProviderNames,
     splitter: Splitter,
     group: Group,
 }
@@ -81,7 +83,7 @@ struct Group {
 }
 
 impl RowReader {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(names: ProviderNames) -> Self {
         let group = Group {
             uid: String::new(),
             status: Status::Registered,
@@ -92,7 +94,7 @@ impl RowReader {
             end: 0,
             place: Place { file: 0, line: 0, offset: 0 },
         };
-        Self { splitter: Splitter::new(), group }
+        Self { names, splitter: Splitter::new(), group }
     }
 
     /// Reads all rows of a chunk.
@@ -140,8 +142,9 @@ impl RowReader {
             Err(e) => return Ok(Err((e.valid_up_to(), BadRecord::Utf8))),
         };
         let plain = memchr::memchr2(b'"', b'\r', record.bytes).is_none();
-        let Self { splitter, group } = self;
+        let Self { names, splitter, group } = self;
         let fields = if plain { split_plain(text, columns) } else { split_quoted(splitter, text, columns) };
+        let fields = fields.map(|fields| Fields { provider: names.of(fields.provider), ..fields });
         match fields {
             Ok(fields) => Ok(group.add(fields, record, row, chunk, target)?.map_err(|reason| (0, reason))),
             Err(refusal) => Ok(Err(refusal)),

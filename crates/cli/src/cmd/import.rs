@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use headcount::{Existing, LoadOptions, OnConflict, OnDuplicate, Progress};
-use headcount_import::{Format, Import, ImportError, Input, Report};
+use headcount_import::{Format, Import, ImportError, Input, Mapping, ProviderNames, Report};
 
 use crate::failure::{Failure, Kind, Outcome};
 use crate::input::{self, STDIN};
@@ -21,6 +22,8 @@ use crate::ui::{self, Ui};
 const EXAMPLES: &str = "\
 All FILEs are one load: either all users are in the store afterwards, or the store is as it was.
 Files may be compressed with gzip or zstd. In CSV, the rows of one UID are one user.
+Formats are told by content; when none or several fit, give --format. A directory is read as Keycloak's.
+docs/IMPORTING.md says for each system how to get the files out of it, and what they lose.
 The summary is written to standard error; with --json, as one line to standard output.
 
 Examples:
@@ -28,6 +31,9 @@ Examples:
   headcount import site.hc part1.csv.gz part2.csv.gz --on-duplicate merge
   headcount import site.hc users.ndjson --skip-invalid --rejects rejected.ndjson
   headcount import site.hc users.ndjson --dry-run
+  headcount import site.hc realm.json --local-identity site --provider-names gigya
+  headcount import site.hc auth_users.csv auth_identities.csv
+  headcount import site.hc any.json --map uid=/id --map identities=/links --map provider=/idp --map providerUID=/sub
   zcat users.ndjson.gz | headcount import site.hc -";
 
 /// Options of `headcount import`.
@@ -36,12 +42,28 @@ Examples:
 pub(crate) struct Args {
     /// The store; made when it is not there
     store: PathBuf,
-    /// Files of users; `-`, or none when it is not a terminal: standard input
+    /// Files of users, and directories of Keycloak; `-`, or none when it is not a terminal: standard input
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Format of the files; auto: by content
-    #[arg(long, value_enum, default_value_t = FormatArg::Auto)]
-    format: FormatArg,
+    #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = formats())]
+    format: Format,
+    /// Where UIDs and identities are in files that no format fits: NAME is uid, identities, provider, providerUID or
+    /// records; PLACE a JSON Pointer or the name of a CSV column, and `=TEXT` that text itself
+    #[arg(long, value_name = "NAME=PLACE")]
+    map: Vec<String>,
+    /// Which member or column is the UID, where there are several that can be, such as sub or Username
+    #[arg(long, value_name = "NAME", conflicts_with = "map")]
+    uid: Option<String>,
+    /// Give users without identities one of this provider, with the UID as providerUID
+    #[arg(long, value_name = "PROVIDER")]
+    local_identity: Option<String>,
+    /// Names of providers: kept as they are, or known spellings such as google-oauth2 and google.com brought to Gigya's
+    #[arg(long, value_enum, value_name = "NAMES", default_value_t = NamesArg::Kept)]
+    provider_names: NamesArg,
+    /// Load sources that are known not to be complete, such as pages without the last one
+    #[arg(long)]
+    allow_partial: bool,
     /// Read and check everything, but change nothing
     #[arg(long)]
     dry_run: bool,
@@ -71,12 +93,15 @@ pub(crate) struct Args {
     json: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum FormatArg {
-    Auto,
-    GigyaJson,
-    Ndjson,
-    Csv,
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum NamesArg {
+    Kept,
+    Gigya,
+}
+
+/// Reads the names of formats, and lists them.
+fn formats() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(Format::ALL.map(Format::as_str)).try_map(|name| name.parse::<Format>())
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -105,6 +130,7 @@ enum ExistingArg {
 /// Nothing was loaded then, and a store that was not there before is not there now.
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     refuse_swapped(args)?;
+    let mapping = mapping(args)?;
     let started = Instant::now();
     let progress = Arc::new(Progress::default());
     let inputs = inputs(args, &progress)?;
@@ -113,7 +139,15 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
 
     let destination = Destination::open(&args.store, args.dry_run, ui)?;
     let mut import = Import::new(&destination.store)
-        .format(args.format.into())
+        .format(args.format)
+        .mapping(mapping)
+        .uid(args.uid.clone())
+        .local_identity(args.local_identity.clone())
+        .provider_names(match args.provider_names {
+            NamesArg::Kept => ProviderNames::Kept,
+            NamesArg::Gigya => ProviderNames::Gigya,
+        })
+        .allow_partial(args.allow_partial)
         .options(options(args))
         .progress(Arc::clone(&progress))
         .rejects(rejects.clone().map(|shared| Box::new(shared) as Box<dyn Write + Send>));
@@ -193,15 +227,12 @@ fn options(args: &Args) -> LoadOptions {
     }
 }
 
-impl From<FormatArg> for Format {
-    fn from(format: FormatArg) -> Self {
-        match format {
-            FormatArg::Auto => Self::Auto,
-            FormatArg::GigyaJson => Self::GigyaJson,
-            FormatArg::Ndjson => Self::Ndjson,
-            FormatArg::Csv => Self::Csv,
-        }
+fn mapping(args: &Args) -> Result<Option<Mapping>, Failure> {
+    if args.map.is_empty() {
+        return Ok(None);
     }
+    let mapping = Mapping::parse(args.map.iter().map(String::as_str));
+    mapping.map(Some).map_err(|error| Failure::usage(format!("--map: {error}")))
 }
 
 /// What an import did, for human readers and for `--json`.
@@ -215,7 +246,29 @@ struct Summary<'r> {
     report: &'r Report,
 }
 
+/// Providers that are listed for human readers.
+const PROVIDERS_SHOWN: usize = 12;
+
+/// Whether files of the format hold our own users, whose providers their owner knows.
+const fn is_own(format: Format) -> bool {
+    matches!(format, Format::GigyaJson | Format::Ndjson | Format::Csv)
+}
+
 impl<'r> Summary<'r> {
+    /// What was taken for what, to be compared with what the other system says of itself.
+    fn show_source(&self, ui: &Ui) {
+        let report = self.report;
+        for file in &report.files {
+            ui.note(&format!("  {}: {} records of {}", file.name, human_count(file.records), file.format));
+        }
+        for provider in report.providers.iter().take(PROVIDERS_SHOWN) {
+            ui.note(&format!("  provider {}: {} identities", provider.provider, human_count(provider.identities)));
+        }
+        if let Some(more) = report.providers.len().checked_sub(PROVIDERS_SHOWN).filter(|more| *more > 0) {
+            ui.note(&format!("  and {more} more providers; --json lists all"));
+        }
+    }
+
     fn new(report: &'r Report, args: &Args, started: Instant) -> Self {
         let rate = Rate::of(report.users, started);
         Self { dry_run: args.dry_run, seconds: rate.seconds, users_per_second: rate.users_per_second, report }
@@ -241,8 +294,15 @@ impl<'r> Summary<'r> {
             self.seconds,
             human_count(self.users_per_second),
         ));
+        for (reason, count) in &report.skipped_by_reason {
+            ui.note(&format!("  {} records were left out: {reason}", human_count(*count)));
+        }
         for (count, what) in [
             (report.rejected, "records were rejected"),
+            (report.conflicts, "identities are claimed by two users"),
+            (report.without_identities, "users came without identities"),
+            (report.local_identities, "of these got a local identity"),
+            (report.disabled, "users are disabled at the source, and were loaded like others"),
             (report.load.merged, "records were united with an earlier one of their UID"),
             (report.load.superseded, "records were replaced by a later one of their UID"),
             (report.load.replaced, "of the users were in the store before"),
@@ -253,6 +313,9 @@ impl<'r> Summary<'r> {
             if count > 0 {
                 ui.note(&format!("  {} {what}", human_count(count)));
             }
+        }
+        if report.files.iter().any(|file| !is_own(file.format)) {
+            self.show_source(ui);
         }
         Ok(())
     }

@@ -31,7 +31,7 @@ fn joined(chunks: &[(u64, u64, Vec<u8>)]) -> Vec<u8> {
 fn lines_are_cut_at_newlines_and_counted() {
     let line = format!("{}\n", "x".repeat(998));
     let content = format!("{}last", line.repeat(3000));
-    let found = chunks(content.as_bytes(), 70_000, &mut LineCutter::new()).unwrap();
+    let found = chunks(content.as_bytes(), 70_000, &mut LineCutter::new(Layout::Lines)).unwrap();
     assert!(found.len() >= 5, "{}", found.len());
     assert_eq!(joined(&found), content.as_bytes());
     let mut offset = 0;
@@ -46,7 +46,7 @@ fn rows_are_cut_outside_of_quotes() {
     let header = Header::parse(b"uid,provider,providerUID").unwrap();
     let row = "u,p,\"a\n\"\"\nb,\n\"\r\n";
     let content = row.repeat(100_000);
-    let mut cutter = RowCutter::new(header, 2);
+    let mut cutter = RowCutter::new(Layout::Rows(header), 2);
     let found = chunks(content.as_bytes(), 1 << 20, &mut cutter).unwrap();
     assert!(found.len() >= 3, "{}", found.len());
     assert_eq!(joined(&found), content.as_bytes());
@@ -59,10 +59,11 @@ fn rows_are_cut_outside_of_quotes() {
 #[test]
 fn a_long_record_grows_the_buffer_up_to_the_limit() {
     let content = format!("a\n{}\nb\n", "x".repeat(RECORD_MAX - 1));
-    let found = chunks(content.as_bytes(), 1 << 20, &mut LineCutter::new()).unwrap();
+    let found = chunks(content.as_bytes(), 1 << 20, &mut LineCutter::new(Layout::Lines)).unwrap();
     assert_eq!(joined(&found), content.as_bytes());
     let content = format!("a\n{}\nb\n", "x".repeat(RECORD_MAX));
-    let Err(Broken::Document(reason, at)) = chunks(content.as_bytes(), 1 << 20, &mut LineCutter::new()) else {
+    let Err(Broken::Document(reason, at)) = chunks(content.as_bytes(), 1 << 20, &mut LineCutter::new(Layout::Lines))
+    else {
         panic!("a line over the limit was taken")
     };
     assert_eq!(at, 2);
@@ -72,7 +73,7 @@ fn a_long_record_grows_the_buffer_up_to_the_limit() {
 #[test]
 fn an_open_quote_at_the_end_is_an_error_at_its_record() {
     let header = Header::parse(b"uid,provider,providerUID").unwrap();
-    let mut cutter = RowCutter::new(header, 2);
+    let mut cutter = RowCutter::new(Layout::Rows(header), 2);
     let Err(Broken::Document(reason, at)) = chunks(b"u,p,1\nv,p,\"2\n", 5, &mut cutter) else {
         panic!("an open quote was taken")
     };
@@ -82,5 +83,5 @@ fn an_open_quote_at_the_end_is_an_error_at_its_record() {
 
 #[test]
 fn an_empty_input_has_no_chunks() {
-    assert_eq!(chunks(b"", 5, &mut LineCutter::new()).unwrap(), []);
+    assert_eq!(chunks(b"", 5, &mut LineCutter::new(Layout::Lines)).unwrap(), []);
 }

@@ -5,7 +5,7 @@ use super::*;
 
 fn read(text: &str) -> Result<(User, Tally), Refusal> {
     let mut row = RowBuf::new();
-    let tally = parse(text, &mut row)?;
+    let tally = parse(text, &mut row, ProviderNames::Kept)?;
     Ok((row.finish().unwrap().to_user().unwrap(), tally))
 }
 
@@ -31,7 +31,7 @@ fn identities_may_be_missing_and_repeat() {
     assert_eq!(read(twice).unwrap(), expected);
     let mut row = RowBuf::new();
     let mut tally = Tally::default();
-    assert_eq!(parse_strict(twice, &mut row, &mut tally), Some(twice.len()));
+    assert_eq!(parse_strict(twice, &mut row, &mut tally, ProviderNames::Kept), Some(twice.len()));
     assert_eq!(tally, expected.1);
 }
 
@@ -95,7 +95,10 @@ fn the_strict_path_takes_what_exports_write() {
         r#"{"UID":"ü","status":"pending","identities":[{"provider":"a","providerUID":"1"},{"provider":"b","providerUID":"é"}]}"#,
     ] {
         let mut row = RowBuf::new();
-        assert_eq!(parse_strict(&format!("{text},…"), &mut row, &mut Tally::default()), Some(text.len()));
+        assert_eq!(
+            parse_strict(&format!("{text},…"), &mut row, &mut Tally::default(), ProviderNames::Kept),
+            Some(text.len())
+        );
     }
 }
 
@@ -152,7 +155,7 @@ proptest! {
     fn the_strict_path_agrees_with_the_parser(text in mutated()) {
         let mut row = RowBuf::new();
         let mut tally = Tally::default();
-        if let Some(len) = parse_strict(&text, &mut row, &mut tally) {
+        if let Some(len) = parse_strict(&text, &mut row, &mut tally, ProviderNames::Kept) {
             let strict = row.finish().map(|r| r.to_user().unwrap());
             let parsed = read(&text[..len]);
             prop_assert_eq!(parsed.map_err(|e| e.reason), strict.map(|u| (u, tally)).map_err(BadRecord::from));
@@ -177,7 +180,7 @@ proptest! {
         } else {
             // Nothing that is plain and whole is refused.
             let mut row = RowBuf::new();
-            prop_assert!(parse_strict(&text, &mut row, &mut Tally::default()) != Some(text.len()));
+            prop_assert!(parse_strict(&text, &mut row, &mut Tally::default(), ProviderNames::Kept) != Some(text.len()));
         }
     }
 }

@@ -33,11 +33,11 @@ fn stream(content: Vec<u8>) -> Input {
 }
 
 fn read(inputs: Vec<Input>, sinks: Vec<Counter>, on_invalid: OnInvalid) -> Result<AllRead<Counter>, ImportError> {
-    let progress = Arc::default();
-    let prepare = |input| Prepared::new(input, Format::Auto, &progress);
+    let (progress, settings) = (Arc::default(), Arc::default());
+    let prepare = |input| Prepared::new(input, Format::Auto, &settings, &progress);
     let mut inputs = inputs.into_iter().map(prepare).collect::<Result<Vec<_>, _>>()?;
     let names = Names::of(&inputs);
-    let plan = Plan { names: &names, on_invalid, progress: &progress, rejects: None };
+    let plan = Plan { names: &names, on_invalid, settings: &settings, progress: &progress, rejects: None };
     let read = read_all(&mut inputs, sinks, plan)?;
     for (file, input) in read.files.iter().zip(&inputs) {
         file.check_counts(&input.name)?;
@@ -131,11 +131,12 @@ fn a_panic_of_a_worker_goes_on_in_the_caller() {
 #[test]
 fn a_cancelled_import_says_so() {
     let [lines, _, _] = samples(10);
-    let progress = Arc::new(Progress::default());
-    let mut inputs = vec![Prepared::new(stream(lines), Format::Auto, &progress).unwrap()];
+    let (progress, settings) = (Arc::new(Progress::default()), Arc::default());
+    let mut inputs = vec![Prepared::new(stream(lines), Format::Auto, &settings, &progress).unwrap()];
     progress.cancel();
     let names = Names::of(&inputs);
-    let plan = Plan { names: &names, on_invalid: OnInvalid::Fail, progress: &progress, rejects: None };
+    let plan =
+        Plan { names: &names, on_invalid: OnInvalid::Fail, settings: &settings, progress: &progress, rejects: None };
     assert!(matches!(read_all(&mut inputs, workers(2), plan), Err(ImportError::Cancelled)));
 }
 
@@ -147,10 +148,16 @@ fn the_bytes_counted_are_those_of_the_inputs_as_they_lie_there() {
     let path = dir.path().join("users");
     std::fs::write(&path, &packed).unwrap();
     for input in [Input::path(&path), stream(packed.clone())] {
-        let progress = Arc::new(Progress::default());
-        let mut inputs = vec![Prepared::new(input, Format::Auto, &progress).unwrap()];
+        let (progress, settings) = (Arc::new(Progress::default()), Arc::default());
+        let mut inputs = vec![Prepared::new(input, Format::Auto, &settings, &progress).unwrap()];
         let names = Names::of(&inputs);
-        let plan = Plan { names: &names, on_invalid: OnInvalid::Fail, progress: &progress, rejects: None };
+        let plan = Plan {
+            names: &names,
+            on_invalid: OnInvalid::Fail,
+            settings: &settings,
+            progress: &progress,
+            rejects: None,
+        };
         read_all(&mut inputs, workers(2), plan).map(drop).unwrap();
         assert_eq!((progress.bytes(), progress.users()), (packed.len() as u64, 30_000));
     }

@@ -4,8 +4,9 @@ use headcount_block::{RowRef, User};
 use proptest::prelude::*;
 
 use super::*;
-use crate::chunk::{Chunker, Cutter, RowCutter};
+use crate::chunk::{Chunker, Cutter, Layout, RowCutter};
 use crate::csv::Header;
+use crate::mapped::Settings;
 use crate::parse::{OnInvalid, Outcome, Parser};
 
 /// Collects what a parser pushes.
@@ -21,11 +22,12 @@ impl Sink for Rows {
 
 fn read(header: &str, rows: &str) -> (Vec<(Place, RowKind, User)>, Outcome) {
     let header = Header::parse(header.as_bytes()).unwrap();
-    let mut cutter = RowCutter::new(header, 2);
+    let mut cutter = RowCutter::new(Layout::Rows(header), 2);
     let cutter: &mut dyn Cutter = &mut cutter;
     let mut content = rows.as_bytes();
     let mut chunker = Chunker::new(&mut content, cutter, 100);
-    let (mut sink, mut parser, mut all) = (Rows::default(), Parser::new(), Outcome::default());
+    let settings = Settings::default();
+    let (mut sink, mut parser, mut all) = (Rows::default(), Parser::new(&settings), Outcome::default());
     while let Some(piece) = chunker.next(&mut Vec::new).unwrap() {
         let outcome = parser.parse(&piece.into_chunk(0, 0), &mut sink, OnInvalid::Keep).unwrap();
         all.counts.add(&outcome.counts);
@@ -87,12 +89,12 @@ fn bad_rows_are_refused_alone_and_kept_as_they_were() {
 #[test]
 fn a_row_that_is_not_utf8_is_refused_and_its_neighbours_are_read() {
     let header = Header::parse(HEADER.as_bytes()).unwrap();
-    let mut cutter = RowCutter::new(header, 2);
+    let mut cutter = RowCutter::new(Layout::Rows(header), 2);
     let mut content = &b"a,x,1\nb\xff,x,2\nc,\xc3\xa9,3\n"[..];
     let mut chunker = Chunker::new(&mut content, &mut cutter, 0);
     let chunk = chunker.next(&mut Vec::new).unwrap().unwrap().into_chunk(0, 0);
-    let mut sink = Rows::default();
-    let outcome = Parser::new().parse(&chunk, &mut sink, OnInvalid::Count).unwrap();
+    let (mut sink, settings) = (Rows::default(), Settings::default());
+    let outcome = Parser::new(&settings).parse(&chunk, &mut sink, OnInvalid::Count).unwrap();
     assert_eq!(sink.0.len(), 2);
     assert_eq!(sink.0[1].2, User::new("c").with_identity("é", "3"));
     assert_eq!(outcome.refused.examples, [(Place { file: 0, line: 3, offset: 7 }, BadRecord::Utf8)]);

@@ -345,9 +345,12 @@ fn formats_that_cannot_be_told() {
     for (content, parts) in [
         (&b""[..], &["in: it is empty", "give --format ndjson if that is what it is"][..]),
         (b"\xef\xbb\xbf \n", &["in: it is empty"]),
-        (b"[{\"UID\":\"a\"}]", &["in: a JSON array", "give --format gigya-json, --format ndjson or --format csv"]),
+        (
+            b"[{\"UID\":\"a\"}]",
+            &["in: a JSON array", "give --format gigya-json, --format ndjson, --format csv or", "--map"],
+        ),
         (b"{\"users\":[],\"UID\":\"a\"}", &["keys of both", "give --format gigya-json or --format ndjson"]),
-        (b"{\"users\":[{\"localId\":\"a\"}]}", &["first has the keys \"localId\"", "give --format gigya-json if"]),
+        (b"{\"users\":[{\"handle\":\"a\"}]}", &["first has the keys \"handle\"", "give --format gigya-json if"]),
         (b"name,mail\na,b\n", &["neither JSON nor a CSV header", "\"name,mail\""]),
         (b"\xff\xfe{\0", &["UTF-16"]),
     ] {
@@ -390,13 +393,16 @@ fn files_that_cannot_be_read() {
     let store = kept();
     for (input, part) in [
         (Input::path(&missing), "cannot open ".to_owned() + &missing.display().to_string()),
-        (Input::path(dir.path()), format!("cannot open {}: it is a directory", dir.path().display())),
         (Input::reader("pipe", Box::new(Failing)), "cannot read pipe: ".to_owned()),
     ] {
         let error = Import::new(&store).input(Input::path(&secret)).input(input).run().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io);
         assert!(error.to_string().contains(&part), "{error}");
     }
+    // Directories are Keycloak's.
+    let of = |format| Import::new(&store).format(format).input(Input::path(dir.path())).run().unwrap_err().to_string();
+    assert!(of(Format::Ndjson).contains(&format!("cannot open {}: it is a directory", dir.path().display())));
+    assert!(of(Format::Auto).contains("REALM-users-0.json"));
     assert_eq!(Import::new(&store).run().unwrap_err().kind(), ErrorKind::Usage);
     assert_eq!(users(&store), [User::new("kept").with_identity("p", "kept")]);
 }

@@ -9,7 +9,10 @@
 
 mod bad_input;
 mod formats;
+mod mapping;
+mod options;
 mod skip_invalid;
+mod systems;
 
 use std::io::{self, Cursor, Write};
 use std::sync::{Arc, Mutex};

@@ -1,0 +1,237 @@
+//! The beginning of an input as an outline of its JSON: which keys its first records and the objects around them have.
+
+use crate::csv;
+use crate::path::{Step, page_depth};
+use crate::scan::{spaces, string_end, value_end};
+use crate::spec::Rule;
+
+/// How many records are looked at.
+const RECORDS: usize = 100;
+
+/// What lies at a path.
+#[derive(Debug, Default)]
+pub(crate) struct Found<'h> {
+    /// The objects around the arrays of records.
+    pub(crate) pages: Vec<Outline<'h>>,
+    /// Arrays of records.
+    pub(crate) arrays: usize,
+    pub(crate) records: Vec<Outline<'h>>,
+}
+
+/// An object: its keys, and the text from each value on.
+#[derive(Debug)]
+pub(crate) struct Outline<'h> {
+    members: Vec<(String, &'h [u8])>,
+    /// Whether the object goes on behind what is looked at.
+    cut: bool,
+}
+
+impl<'h> Outline<'h> {
+    fn of(object: &'h [u8]) -> Self {
+        Self { members: Members::new(object).collect(), cut: value_end(object).is_none() }
+    }
+
+    /// Whether it has a key, in the notation of [`Rule`].
+    pub(crate) fn has(&self, key: &str) -> bool {
+        let (name, kind) = key.split_at(key.find(['[', '{', '|']).unwrap_or(key.len()));
+        let Some((_, value)) = self.members.iter().find(|(k, _)| k == name) else { return false };
+        match kind {
+            "" => true,
+            "[]" => value.starts_with(b"["),
+            "{}" => value.starts_with(b"{"),
+            _ => {
+                value.starts_with(b"\"") && string_end(value).is_some_and(|end| value.get(..end).is_some_and(has_pipe))
+            }
+        }
+    }
+
+    /// Whether the value at a path of keys begins with `start`.
+    pub(crate) fn starts_with(&self, path: &str, start: &[u8]) -> bool {
+        let mut keys = path.split('.');
+        let first = keys.next().and_then(|key| self.members.iter().find(|(k, _)| k == key)).map(|(_, value)| *value);
+        let inner = |value: &'h [u8], key: &str| Members::new(value).find(|(k, _)| k == key).map(|(_, v)| v);
+        keys.fold(first, |value, key| value.and_then(|v| inner(v, key))).is_some_and(|v| v.starts_with(start))
+    }
+
+    pub(crate) fn keys(&self) -> Vec<String> {
+        self.members.iter().map(|(key, _)| key.clone()).collect()
+    }
+}
+
+fn has_pipe(text: &[u8]) -> bool {
+    text.contains(&b'|')
+}
+
+impl<'h> Found<'h> {
+    /// What lies at `path` in the documents that `text` begins with.
+    pub(crate) fn at(text: &'h [u8], path: &[Step]) -> Self {
+        let mut found = Self::default();
+        let mut rest = text;
+        while let Some(value) = rest.get(spaces(rest)..).filter(|v| matches!(v.first(), Some(b'{' | b'['))) {
+            found.descend(value, path, page_depth(path));
+            if found.records.len() >= RECORDS {
+                break;
+            }
+            // A line that is broken does not hide those after it.
+            let end = value_end(value).or_else(|| memchr::memchr(b'\n', value));
+            rest = end.and_then(|end| value.get(end..)).unwrap_or_default();
+        }
+        found
+    }
+
+    fn descend(&mut self, value: &'h [u8], path: &[Step], page: usize) {
+        if self.records.len() >= RECORDS {
+            return;
+        }
+        if page == 0 && value.starts_with(b"{") && !path.is_empty() && self.pages.len() < RECORDS {
+            self.pages.push(Outline::of(value));
+        }
+        // Pages are at one depth: what is further inside is not asked again.
+        let page = page.wrapping_sub(1);
+        match path.split_first() {
+            None if value.starts_with(b"{") => self.records.push(Outline::of(value)),
+            None => {}
+            Some((Step::Key(key), inner)) if value.starts_with(b"{") => {
+                let member = Members::new(value).find(|(k, _)| k == key);
+                if let Some((_, value)) = member {
+                    self.descend(value, inner, page);
+                }
+            }
+            Some((Step::Each, inner)) if value.starts_with(b"[") => {
+                self.arrays += usize::from(inner.is_empty());
+                Elements::new(value).for_each(|element| self.descend(element, inner, page));
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Whether all records, or one when the caller gave the format, are as the rule says.
+    pub(crate) fn records_fit(&self, rule: &Rule, given: bool) -> bool {
+        if given {
+            let fits = |record: &Outline<'_>| rule.allows(|key| record.has(key)) && rule.marks(|key| record.has(key));
+            return self.records.iter().any(fits);
+        }
+        // What goes on behind the bytes at hand may have the keys there, when others are there to decide.
+        let alone = self.records.len() == 1;
+        self.records.iter().all(|record| (record.cut && !alone) || rule.allows(|key| record.has(key)))
+            && self.records.iter().any(|record| rule.marks(|key| record.has(key)))
+    }
+
+    /// Whether the records are users of our own form, one a line: as files of rejected records hold them.
+    pub(crate) fn own_form(&self, place: &str) -> bool {
+        place.is_empty() && self.records.iter().any(|record| record.has("UID") && record.has("identities[]"))
+    }
+
+    /// Whether the objects around the records are as the rule says; they may be cut, and show what they have.
+    pub(crate) fn pages_fit(&self, rule: &Rule, given: bool) -> bool {
+        // What is behind the bytes at hand is looked for there when the caller gave the format.
+        if given && self.pages.iter().any(|page| page.cut) {
+            return true;
+        }
+        self.pages.iter().all(|page| rule.allows(|key| page.has(key)))
+            && self.pages.iter().any(|page| rule.marks(|key| page.has(key)))
+    }
+}
+
+/// The members of the object at the start of some text: key, and the text from the value on. Ends where the text, or
+/// its being JSON, ends.
+pub(crate) struct Members<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Members<'a> {
+    pub(crate) fn new(object: &'a [u8]) -> Self {
+        Self { rest: object.get(1..).unwrap_or_default() }
+    }
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = (String, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let skip = |text: &'a [u8]| text.get(spaces(text)..);
+        let at_key = skip(self.rest)?;
+        if at_key.first() != Some(&b'"') {
+            return None;
+        }
+        let (key, rest) = at_key.split_at_checked(string_end(at_key)?)?;
+        let value = skip(skip(rest)?.strip_prefix(b":")?)?;
+        self.rest = after_value(value).and_then(|rest| skip(rest)?.strip_prefix(b",")).unwrap_or_default();
+        Some((serde_json::from_slice(key).ok()?, value))
+    }
+}
+
+/// The elements of the array at the start of some text, each as the text from there on.
+struct Elements<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Elements<'a> {
+    fn new(array: &'a [u8]) -> Self {
+        Self { rest: array.get(1..).unwrap_or_default() }
+    }
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let skip = |text: &'a [u8]| text.get(spaces(text)..);
+        let value = skip(self.rest).filter(|v| !matches!(v.first(), None | Some(b']')))?;
+        self.rest = after_value(value).and_then(|rest| skip(rest)?.strip_prefix(b",")).unwrap_or_default();
+        Some(value)
+    }
+}
+
+fn after_value(value: &[u8]) -> Option<&[u8]> {
+    let len = match value.first()? {
+        b'"' => string_end(value)?,
+        b'{' | b'[' => value_end(value)?,
+        _ => value.iter().position(|b| matches!(b, b',' | b'}' | b']'))?,
+    };
+    value.get(len..)
+}
+
+/// Names in quotes, the first of many.
+pub(crate) fn quoted(keys: &[String]) -> String {
+    const SHOWN: usize = 12;
+    if keys.is_empty() {
+        return "(none)".to_owned();
+    }
+    let shown = keys.iter().take(SHOWN).map(|k| format!("{:?}", csv::clipped(k))).collect::<Vec<_>>().join(", ");
+    if keys.len() > SHOWN { format!("{shown}, ...") } else { shown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::steps;
+
+    #[test]
+    fn records_and_pages_are_found_at_their_paths() {
+        let text = br#"{"x":[1],"users":[{"id":1,"n":{"k":[]}},{"id":"a|b"#;
+        let found = Found::at(text, &steps("users[]"));
+        assert_eq!((found.records.len(), found.arrays, found.pages.len()), (2, 1, 1));
+        assert!(found.pages_fit(&Rule::new(&["x[]", "users[]"], &[], &["y"]), false));
+        let id = Rule::new(&["id"], &[], &[]);
+        assert!(found.records_fit(&id, false));
+        assert!(!found.records_fit(&Rule::new(&["n"], &[], &["id"]), false));
+        assert!(found.records[0].has("n{}") && !found.records[0].has("n[]"));
+        assert!(found.records[0].starts_with("n.k", b"[") && !found.records[0].starts_with("n.x", b""));
+        assert!(found.records[1].cut && !found.records[1].has("id|"));
+        assert_eq!(Found::at(text, &steps("")).records.len(), 1);
+        assert_eq!(Found::at(b"[{},[{}]]", &steps("[]")).records.len(), 1);
+        let pages = br#"[{"u":[{"a":1}],"t":2},{"u":[{"a":2}]}]"#;
+        let found = Found::at(pages, &steps("[].u[]"));
+        assert_eq!((found.records.len(), found.pages.len()), (2, 2));
+        assert!(!found.pages_fit(&Rule::new(&["t"], &[], &[]), false));
+    }
+
+    #[test]
+    fn a_broken_line_does_not_hide_the_others() {
+        let found = Found::at(b"{\"a\":1}\n{\"b\":[\n{\"a\":3}\n", &[]);
+        assert_eq!(found.records.len(), 3);
+        let many = "{\"a\":1}\n".repeat(500);
+        assert_eq!(Found::at(many.as_bytes(), &[]).records.len(), RECORDS);
+    }
+}

@@ -1,0 +1,60 @@
+//! Zitadel: its export, and lists of users.
+//!
+//! The export is `{"orgs":[{"humanUsers":[{"userId":"1",…}],"userLinks":[{"userId":"1","idpId":"…","providedUserId":"…"}]}]}`,
+//! and lists of users, `{"result":[{"userId":"1","human":{…}}]}`.
+//!
+//! Users and links are parts of users, which are united by `userId`.
+
+use crate::draft::{Draft, Record, Verdict};
+use crate::format::Format;
+use crate::mapped::Job;
+use crate::object::Bad;
+use crate::spec::{Document, Rule, Spec};
+
+pub(super) static SPEC: Spec = Spec {
+    format: Format::Zitadel,
+    system: "Zitadel",
+    uids: &["userId"],
+    documents: &[
+        Document {
+            beside: &[("userLinks", link)],
+            envelope: Rule::new(&["orgs[]"], &[], &["UID"]),
+            may_lack: true,
+            ..Document::new(&["orgs[].humanUsers[]"], user, Rule::NONE)
+        },
+        Document::new(
+            &["result[]", "[]", ""],
+            user,
+            Rule::new(&["userId"], &["human{}", "machine{}"], &["UID", "provider"]),
+        ),
+        Document::new(
+            &["result[]", "[]", ""],
+            link,
+            Rule::new(&["userId", "idpId"], &["providedUserId"], &["UID", "provider"]),
+        ),
+    ],
+    tables: &[],
+    ask: "the export has them in userLinks; of a server, POST /v2/users/{userId}/links/_search has those of one user",
+};
+
+fn user<'a>(record: &Record<'a>, job: &Job, draft: &mut Draft<'_>) -> Result<Verdict, Bad<'a>> {
+    if record.object.get("machine")?.is_some() {
+        return Ok(Verdict::Skipped("machine users"));
+    }
+    draft.chosen_uid(record, job)?;
+    if let Some(state) = record.object.get("state")? {
+        match state.text("state")?.as_ref() {
+            "USER_STATE_DELETED" => return Ok(Verdict::Skipped("deleted")),
+            "USER_STATE_INACTIVE" | "USER_STATE_LOCKED" => draft.disabled = true,
+            _ => {}
+        }
+    }
+    Ok(Verdict::Fragment)
+}
+
+fn link<'a>(record: &Record<'a>, job: &Job, draft: &mut Draft<'_>) -> Result<Verdict, Bad<'a>> {
+    draft.chosen_uid(record, job)?;
+    let provider = record.need("idpId")?.id("idpId")?;
+    draft.link(&provider, "providedUserId", record.need("providedUserId")?)?;
+    Ok(Verdict::Fragment)
+}
