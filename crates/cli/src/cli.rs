@@ -103,6 +103,8 @@ pub(crate) enum Command {
     Serve(cmd::serve::Args),
     /// Manage the sites and keys of a server's configuration
     Site(cmd::site::Args),
+    /// Call a method of a served store, and check or resume what comes
+    Call(cmd::call::Args),
     /// Write synthetic users, the same for the same seed
     Generate(cmd::generate::Args),
     /// Measure what this machine and disk do: load, export against cp, lookups, commits

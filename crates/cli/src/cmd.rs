@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 pub(crate) mod backup;
 pub(crate) mod bench;
+pub(crate) mod call;
 pub(crate) mod changes;
 pub(crate) mod check;
 pub(crate) mod compact;

@@ -168,7 +168,8 @@ fn input_hint(error: &ImportError) -> Option<String> {
     Some(hint.to_owned())
 }
 
-fn io_hint(error: &io::Error) -> Option<String> {
+/// What to do about an error of the system.
+pub(crate) fn io_hint(error: &io::Error) -> Option<String> {
     let hint = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => NO_SPACE,
         io::ErrorKind::PermissionDenied => "look at the owner and the permissions of that path",

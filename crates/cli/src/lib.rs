@@ -6,6 +6,7 @@
 mod batches;
 mod change;
 mod cli;
+mod client;
 mod cmd;
 mod errors;
 mod failure;
@@ -68,6 +69,7 @@ fn run(command: &Command, ui: &Ui) -> Result<Outcome, Failure> {
         Command::Salvage(args) => cmd::salvage::run(args, ui),
         Command::Bench(args) => cmd::bench::run(args, ui),
         Command::Site(args) => cmd::site::run(args, ui),
+        Command::Call(args) => cmd::call::run(args, ui),
         Command::Generate(args) => cmd::generate::run(args, ui),
         Command::Completions(args) => cmd::completions::run(args),
         Command::Man(args) => cmd::man::run(args, ui),

@@ -135,6 +135,9 @@ impl Phase {
         let mut text = if users == 0 && bytes == 0 {
             // A phase that does not count, or has not begun to.
             format!("{name}: {} s", passed.as_secs())
+        } else if users == 0 {
+            let rate = bytes.saturating_mul(1000) / u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1);
+            format!("{name}: {}, {}/s", human_bytes(bytes), human_bytes(rate))
         } else {
             let (users, rate) = (human_count(users), human_count(rate));
             format!("{name}: {users} users, {}, {rate} users/s", human_bytes(bytes))

@@ -12,9 +12,10 @@ use common::Scratch;
 use signal_hook::consts::{SIGINT, SIGPIPE};
 
 #[rustfmt::skip]
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 23] = [
     "quickstart", "import", "put", "link", "unlink", "rename", "status", "delete", "erase", "apply", "export", "get",
     "find", "stats", "changes", "verify", "compact", "backup", "generate", "completions", "man", "site",
+    "call",
 ];
 
 #[test]
