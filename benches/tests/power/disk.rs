@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
-use super::trace::Call;
+use super::trace::{Arg, Call};
 use crate::support::Random;
 
 /// What a disk writes whole or not at all.
@@ -32,6 +32,8 @@ struct Pending<T> {
     what: T,
     call: usize,
     ended: Option<u64>,
+    /// An fsync that should have covered it failed: then no later one does, since the kernel takes the pages for clean.
+    refused: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -154,7 +156,7 @@ impl Disk {
                         "pwrite64" => Write::At(call.args[3].number() as usize, call.args[1].bytes().to_vec()),
                         _ => Write::Length(call.args[1].number() as usize),
                     };
-                    self.inodes[ino].writes.push(Pending { what: write, call: number, ended: None });
+                    self.inodes[ino].writes.push(Pending { what: write, call: number, ended: None, refused: false });
                 }
             }
             "writev" => {
@@ -170,11 +172,11 @@ impl Disk {
     pub(crate) fn end(&mut self, number: usize, call: &Call, result: i64) -> Done {
         self.clock += 1;
         let began = self.started.remove(&number).unwrap();
+        let name = call.name.as_str();
         if result < 0 {
-            assert!(!matches!(call.name.as_str(), "write" | "pwrite64" | "ftruncate"), "{call:?} failed: {result}");
+            self.fail(number, call, began);
             return Done::Nothing;
         }
-        let name = call.name.as_str();
         match name {
             "openat" => self.open(call, result),
             "fcntl" => {
@@ -224,6 +226,23 @@ impl Disk {
         }
     }
 
+    /// A call failed: nothing was written, or what was written before is as good as lost.
+    fn fail(&mut self, number: usize, call: &Call, began: u64) {
+        let handle =
+            call.args.first().filter(|arg| matches!(arg, Arg::Word(_))).and_then(|arg| arg.word().parse().ok());
+        let Some(Handle::File(file)) = handle.and_then(|fd: i64| self.handles.get(&fd)).copied() else { return };
+        let (ino, at) = self.files[file];
+        match call.name.as_str() {
+            "write" => self.files[file].1 = at - call.args[1].bytes().len(),
+            "fsync" | "fdatasync" => {
+                let covered = |write: &&mut Pending<Write>| write.ended.is_some_and(|ended| ended < began);
+                self.inodes[ino].writes.iter_mut().filter(covered).for_each(|write| write.refused = true);
+            }
+            _ => {}
+        }
+        self.inodes[ino].writes.retain(|write| write.call != number);
+    }
+
     /// The inode of a directory descriptor or of none, and what follows it in a path below the root.
     fn resolve(&self, dir: Option<&str>, path: &str) -> Option<(Ino, String)> {
         let mut at = 0;
@@ -268,7 +287,12 @@ impl Disk {
         } else if let Some(ino) = self.now(dir).get(&name).copied() {
             if flags.contains("O_TRUNC") {
                 let ended = Some(self.clock);
-                self.inodes[ino].writes.push(Pending { what: Write::Length(0), call: usize::MAX, ended });
+                self.inodes[ino].writes.push(Pending {
+                    what: Write::Length(0),
+                    call: usize::MAX,
+                    ended,
+                    refused: false,
+                });
             }
             ino
         } else {
@@ -285,7 +309,7 @@ impl Disk {
 
     fn rename(&mut self, dir: Ino, names: Vec<(String, Option<Ino>)>) {
         let what = Change { number: self.changes, names };
-        self.inodes[dir].changes.push(Pending { what, call: usize::MAX, ended: Some(self.clock) });
+        self.inodes[dir].changes.push(Pending { what, call: usize::MAX, ended: Some(self.clock), refused: false });
     }
 
     fn change(&mut self, call: &Call) -> Done {
@@ -335,7 +359,8 @@ impl Disk {
     fn settle(&mut self, ino: Ino, began: u64) {
         let covered = |ended: Option<u64>| ended.is_some_and(|ended| ended < began);
         let inode = &mut self.inodes[ino];
-        let (durable, rest) = std::mem::take(&mut inode.writes).into_iter().partition(|w| covered(w.ended));
+        let (durable, rest) =
+            std::mem::take(&mut inode.writes).into_iter().partition(|w| covered(w.ended) && !w.refused);
         inode.writes = rest;
         let durable: Vec<Pending<Write>> = durable;
         durable.iter().for_each(|w| write(&mut inode.data, &w.what));
