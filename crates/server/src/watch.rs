@@ -213,9 +213,9 @@ impl Watch {
             Verdict::SlowReader
         } else if state.requests > 0 {
             return None;
-        } else if state.head_since.is_some_and(|since| over(since, patience.request)) {
-            Verdict::SlowRequest
-        } else if !state.had_request && over(state.idle_since, patience.request) {
+        } else if state.head_since.is_some_and(|since| over(since, patience.request))
+            || (!state.had_request && over(state.idle_since, patience.request))
+        {
             Verdict::SlowRequest
         } else if over(state.idle_since, patience.idle) {
             Verdict::Idle
