@@ -360,6 +360,20 @@ fn a_broken_download_is_gone_on_from() {
     assert_eq!(fs::metadata(scratch.path("users.csv")).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
+/// Whole as HTTP has it, and not all that there is.
+#[test]
+fn a_part_that_is_too_short_is_gone_on_from() {
+    let (scratch, text) = (scratch(), users());
+    let range = format!("Content-Range: bytes 50000-59999/{}", text.len());
+    let server = Server::new([
+        cut(200, &[CSV, TAG], &text[..50_000], text.len()),
+        answer(206, &[CSV, TAG, &range], &text[50_000..60_000]),
+        part(&text, None),
+    ]);
+    call(&scratch, &server, &["-o", "u.csv"]).exits(0).says(&["60000 bytes came, and ", "going on from byte 60000"]);
+    assert!(scratch.read("u.csv") == text);
+}
+
 #[test]
 fn a_later_call_goes_on() {
     let (scratch, text) = (scratch(), users());
@@ -405,6 +419,7 @@ fn another_snapshot_begins_anew() {
     let begin = || cut(200, &[NDJSON, TAG], &text[..50_000], text.len());
     let whole = || answer(200, &[NDJSON, "ETag: \"8-abc\""], &new);
     let other = |header: &'static str| answer(206, &[NDJSON, TAG, header], &text[50_000..]);
+    let right = format!("Content-Range: bytes 50000-{}/{}", text.len() - 1, text.len());
     let wrong_place = format!("Content-Range: bytes 49999-{}/{}", text.len() - 1, text.len());
     let wrong_length = format!("Content-Range: bytes 50000-{}/{}", text.len(), text.len() + 1);
     for scripts in [
@@ -413,6 +428,7 @@ fn another_snapshot_begins_anew() {
         vec![begin(), other(wrong_place.leak()), whole()],
         vec![begin(), other(wrong_length.leak()), whole()],
         vec![begin(), other("X: no range at all"), whole()],
+        vec![begin(), answer(206, &[NDJSON, "ETag: \"8-abc\"", &right], &new[50_000..]), whole()],
         // It breaks off, too, and is gone on from by its own tag.
         vec![
             begin(),

@@ -195,7 +195,11 @@ impl Record {
 
 /// Opens the partial file, for this process alone.
 fn lock(partial: &Path) -> Result<File, Failure> {
-    loop {
+    let taken = || {
+        let text = format!("another process is writing {}", partial.display());
+        Err(Failure::failed(text).hint("wait for it, or choose another FILE"))
+    };
+    for _ in 0..10 {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -207,10 +211,7 @@ fn lock(partial: &Path) -> Result<File, Failure> {
             .map_err(failed("write", partial))?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => {
-                let text = format!("another process is writing {}", partial.display());
-                return Err(Failure::failed(text).hint("wait for it, or choose another FILE"));
-            }
+            Err(fs::TryLockError::WouldBlock) => return taken(),
             Err(fs::TryLockError::Error(error)) => return Err(failed("lock", partial)(error)),
         }
         // Whoever had it before may have given it its name meanwhile: then it is FILE, and no partial file any more.
@@ -219,6 +220,7 @@ fn lock(partial: &Path) -> Result<File, Failure> {
             return Ok(file);
         }
     }
+    taken()
 }
 
 /// The record, when there is one of ours.
