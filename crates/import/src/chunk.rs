@@ -144,12 +144,19 @@ impl Cutter for LineCutter {
 pub(crate) struct RowCutter {
     layout: Layout,
     line: u64,
+    /// Whether the input ended without a line end.
+    open: bool,
 }
 
 impl RowCutter {
     /// A cutter of the records of this layout, after a header that ended before `line`.
     pub(crate) const fn new(layout: Layout, line: u64) -> Self {
-        Self { layout, line }
+        Self { layout, line, open: false }
+    }
+
+    /// Whether the input ended without a line end.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.open
     }
 
     /// Length of the whole records at the start of `bytes`.
@@ -174,6 +181,7 @@ impl Cutter for RowCutter {
                 let reason = BadDocument::Truncated("a quoted CSV field of the record that begins here");
                 return Err(Uncut { reason, at: end });
             }
+            self.open |= end < bytes.len();
             end = bytes.len();
         }
         let number = self.line;

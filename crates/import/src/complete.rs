@@ -37,6 +37,9 @@ pub(crate) fn check(inputs: &[Prepared], files: &[FileRead], settings: &Settings
         }
         warnings.extend(source.too_many());
     }
+    for (input, _) in inputs.iter().zip(files).filter(|(input, file)| file.open && !input.format.is_native()) {
+        warnings.push(format!("{}: the last row has no line end: is the file whole?", input.name));
+    }
     warnings.extend(losses(inputs));
     warnings.extend(without_identities(inputs, files));
     Ok(warnings)

@@ -27,7 +27,7 @@ use crate::report::{FileReport, ProviderCount, RejectedExample, Report};
 /// Invalid records end it unless [`LoadOptions::skip_rejected`] is set; then they are counted, reported, and written
 /// to [`rejects`](Self::rejects), and the valid ones are loaded. A document or a compressed file that is not whole
 /// always ends it. Memory is bounded whatever the size of the inputs: that of [`LoadOptions::memory`], and beside it
-/// about 2 MiB and 1 MiB a thread; 8 MiB more for each record on its way that is as long as a record may be.
+/// about 3 MiB and 1 MiB a thread; 8 MiB more for each record on its way that is as long as a record may be.
 pub struct Import<'s> {
     store: &'s Store,
     format: Format,
@@ -87,8 +87,9 @@ impl<'s> Import<'s> {
         self
     }
 
-    /// Where skipped records go, in the format of the inputs: NDJSON for both JSON formats, CSV with the header of the
-    /// inputs for CSV. Nothing is written when no record is skipped.
+    /// Where skipped records go, in the format of the inputs: NDJSON for JSON, CSV with the header of the inputs for CSV,
+    /// LDIF for LDIF. A user of another system that the loader refused stands there in our own form when that system's
+    /// is JSON, which its format takes too. Nothing is written when no record is skipped.
     #[must_use]
     pub fn rejects(mut self, rejects: Option<Box<dyn Write + Send>>) -> Self {
         self.rejects = rejects;

@@ -4,12 +4,15 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::csv::clipped;
 use crate::error::BadRecord;
 use crate::json::{Text, message_of, offset_of};
+
+/// Most members of an object and elements of an array that are looked at: what bounds memory beside the record itself.
+const PARTS_MAX: usize = 1 << 16;
 
 /// Why a record cannot be mapped, and the piece of it where that became clear.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,8 +119,8 @@ impl<'a> Value<'a> {
         if !self.is_array() {
             return Err(self.unexpected("an array", what));
         }
-        let elements: Vec<&RawValue> = serde_json::from_str(self.0).map_err(|e| self.invalid(&e))?;
-        Ok(elements.into_iter().map(|v| Value(v.get())).collect())
+        let elements: Elements<'a> = serde_json::from_str(self.0).map_err(|e| self.invalid(&e))?;
+        Ok(elements.0)
     }
 
     /// Something else was expected here.
@@ -128,7 +131,8 @@ impl<'a> Value<'a> {
     fn invalid(self, e: &serde_json::Error) -> Bad<'a> {
         let at = offset_of(self.0.as_bytes(), e);
         let near = self.0.get(at..).unwrap_or(self.0);
-        Bad { reason: BadRecord::Json(message_of(e)), near }
+        let message = message_of(e);
+        Bad { reason: if e.is_data() { BadRecord::Shape(message) } else { BadRecord::Json(message) }, near }
     }
 }
 
@@ -212,6 +216,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
                 let mut members = Vec::new();
                 while let Some(key) = map.next_key_seed(Text("an object key"))? {
+                    if members.len() == PARTS_MAX {
+                        return Err(A::Error::custom(format!("an object of more than {PARTS_MAX} members")));
+                    }
                     members.push((key, Value(map.next_value::<&RawValue>()?.get())));
                 }
                 Ok(Object { members })
@@ -219,6 +226,36 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
         }
 
         deserializer.deserialize_map(Members)
+    }
+}
+
+/// The elements of an array.
+struct Elements<'a>(Vec<Value<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Elements<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+
+        impl<'de> Visitor<'de> for Each {
+            type Value = Elements<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Elements<'de>, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(element) = seq.next_element::<&RawValue>()? {
+                    if elements.len() == PARTS_MAX {
+                        return Err(A::Error::custom(format!("an array of more than {PARTS_MAX} elements")));
+                    }
+                    elements.push(Value(element.get()));
+                }
+                Ok(Elements(elements))
+            }
+        }
+
+        deserializer.deserialize_seq(Each)
     }
 }
 
@@ -256,6 +293,13 @@ mod tests {
         for text in ["", "[]", "{", "{\"a\":1} x", "7", "{\"a\" 1}"] {
             assert!(Object::parse(text).is_err(), "{text}");
         }
+        let many = format!("{{\"a\":[{}0],{}\"z\":0}}", "0,".repeat(PARTS_MAX - 1), "\"b\":0,".repeat(PARTS_MAX - 2));
+        assert!(object(&many).need("a", "").unwrap().array("a").is_ok());
+        let more = many.replacen("0,", "0,0,", 1);
+        let bad = object(&more).need("a", "").unwrap().array("a").unwrap_err();
+        assert!(bad.reason.to_string().contains("more than 65536 elements"), "{}", bad.reason);
+        let bad = Object::parse(&many.replacen("\"b\"", "\"y\":0,\"b\"", 1)).unwrap_err().reason;
+        assert!(bad.to_string().contains("more than 65536 members"), "{bad}");
         let number = r#"{"a":1.5}"#;
         assert!(object(number).need("a", "").unwrap().id("a").is_err());
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));

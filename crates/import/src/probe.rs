@@ -67,9 +67,11 @@ impl<'h> Found<'h> {
     pub(crate) fn at(text: &'h [u8], path: &[Step]) -> Self {
         let mut found = Self::default();
         let mut rest = text;
+        let mut documents = 0;
         while let Some(value) = rest.get(spaces(rest)..).filter(|v| matches!(v.first(), Some(b'{' | b'['))) {
             found.descend(value, path, page_depth(path));
-            if found.records.len() >= RECORDS {
+            documents += 1;
+            if found.records.len() >= RECORDS || documents >= RECORDS {
                 break;
             }
             // A line that is broken does not hide those after it.

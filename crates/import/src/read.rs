@@ -30,6 +30,8 @@ pub(crate) struct FileRead {
     document: Option<(u64, Envelope)>,
     /// What the documents of another system say beside their records.
     pub(crate) pages: Option<Pages>,
+    /// Whether the last row of a table has no line end.
+    pub(crate) open: bool,
     pub(crate) counts: Counts,
 }
 
@@ -319,12 +321,14 @@ impl Feed<'_, '_> {
             self.seq += 1;
         }
         let bytes = chunker.offset();
-        let (document, pages) = match cut {
-            Cut::Document(splitter) => (Some((splitter.elements(), envelope_of(input, &splitter)?)), None),
-            Cut::Pages(walker) => (None, Some(walker.into_pages())),
-            _ => (None, None),
-        };
-        Ok(Some(FileRead { bytes, document, pages, counts: Counts::default() }))
+        let mut read = FileRead { bytes, ..FileRead::default() };
+        match cut {
+            Cut::Document(splitter) => read.document = Some((splitter.elements(), envelope_of(input, &splitter)?)),
+            Cut::Pages(walker) => read.pages = Some(walker.into_pages()),
+            Cut::Rows(rows) => read.open = rows.is_open(),
+            Cut::Lines(_) | Cut::Entries(_) => {}
+        }
+        Ok(Some(read))
     }
 }
 

@@ -199,6 +199,15 @@ fn bad_records_are_named_with_their_place() {
 }
 
 #[test]
+fn a_table_without_a_last_line_end_is_suspected() {
+    let warnings = |content: &[u8]| load(&store(), Format::NextAuth, content).unwrap().warnings;
+    let whole = data("nextauth.csv");
+    let suspected = |warnings: Vec<String>| warnings.iter().any(|w| w.contains("no line end"));
+    assert!(!suspected(warnings(&whole)));
+    assert!(suspected(warnings(whole.trim_ascii_end())));
+}
+
+#[test]
 fn a_dry_run_checks_everything_and_changes_nothing() {
     let store = store();
     let dry = LoadOptions { dry_run: true, ..LoadOptions::default() };
