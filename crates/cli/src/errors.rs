@@ -39,6 +39,7 @@ fn write_hint(error: &Error) -> Option<&'static str> {
         }
         Error::Pinned { .. } => "the users are deleted; the next command that writes removes what is left of them",
         Error::NoSpace { .. } => NO_SPACE,
+        Error::Memory { .. } => "give it less with --memory, or the process more (ulimit -v, the container's limit)",
         Error::TooOld { .. } => {
             "take a whole `headcount export`, and go on with --since and the seq that its --json summary names"
         }

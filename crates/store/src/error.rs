@@ -130,6 +130,15 @@ pub enum Error {
         /// Bytes that are free.
         available: u64,
     },
+    /// The operating system gives no more memory, not even to go on in smaller pieces: give the load less of it, or the
+    /// process more. Nothing was changed.
+    #[error("cannot get {bytes} bytes of memory for {what}: nothing was changed")]
+    Memory {
+        /// What it was wanted for.
+        what: &'static str,
+        /// How much.
+        bytes: u64,
+    },
     /// A load is running already.
     #[error("a load into this store is running already: wait for it to end")]
     Busy,

@@ -79,6 +79,9 @@ struct Entry {
 pub(crate) struct Arena {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
+    /// Bytes beyond which a test has the memory end.
+    #[cfg(test)]
+    pub(super) most: Option<usize>,
 }
 
 impl Arena {
@@ -94,6 +97,15 @@ impl Arena {
     /// Whether a record of this length still fits: positions have 32 bits.
     pub(crate) const fn has_room(&self, len: usize) -> bool {
         self.bytes.len() + len < u32::MAX as usize
+    }
+
+    /// Sees to it that a record of this length can be added; `false` when there is no memory for it.
+    pub(crate) fn reserve(&mut self, len: usize) -> bool {
+        #[cfg(test)]
+        if self.most.is_some_and(|most| self.bytes.len() + len > most) {
+            return false;
+        }
+        self.bytes.try_reserve(len).is_ok() && self.entries.try_reserve(1).is_ok()
     }
 
     /// Adds a record.

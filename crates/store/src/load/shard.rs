@@ -7,7 +7,7 @@ use headcount_block::{DictionaryBuilder, LimitError, RowRef};
 use super::arena::{Arena, Record};
 use super::options::{Place, RowKind};
 use super::runs::SpilledRun;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Takes encoded rows, in any order, from one thread of a load.
 #[derive(Debug)]
@@ -36,12 +36,20 @@ impl Shard {
     /// spilled to a nameless file in the store.
     ///
     /// # Errors
-    /// [`crate::Error::Limit`] for too many provider names, [`crate::Error::Io`] when spilling fails.
+    /// [`crate::Error::Limit`] for too many provider names, [`crate::Error::Io`] when spilling fails, [`crate::Error::Memory`]
+    /// when there is no memory even for smaller runs.
     pub fn push(&mut self, row: RowRef<'_>, at: Place, kind: RowKind) -> Result<()> {
         let record = Record { row, at, kind };
         let full = self.arena.memory() + record.len() > self.budget || !self.arena.has_room(record.len());
         if full && !self.arena.is_empty() {
             self.spill()?;
+        }
+        if !self.arena.reserve(record.len()) {
+            // What is there is enough to go on with, in smaller runs.
+            self.spill()?;
+            if !self.arena.reserve(record.len()) {
+                return Err(Error::Memory { what: "the rows of a load", bytes: record.len() as u64 });
+            }
         }
         for identity in row.identities() {
             self.providers.add(identity.provider)?;
@@ -52,6 +60,9 @@ impl Shard {
     }
 
     fn spill(&mut self) -> Result<()> {
+        if self.arena.is_empty() {
+            return Ok(());
+        }
         self.arena.sort();
         self.runs.push(SpilledRun::write(&self.arena, &self.tmp)?);
         self.arena.clear();
@@ -111,5 +122,27 @@ impl ProviderCounts {
             self.map.add(name, *count)?;
         }
         Ok(self.map)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use headcount_block::{RowBuf, User};
+
+    #[test]
+    fn a_load_goes_on_with_the_memory_there_is_or_ends_with_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut shard = Shard::new(usize::MAX, dir.path());
+        shard.arena.most = Some(2_000);
+        let mut row = RowBuf::new();
+        for i in 0..500 {
+            let user = User::new(format!("{i:020}"));
+            shard.push(row.encode(&user).unwrap(), Place::default(), RowKind::User).unwrap();
+        }
+        assert!(shard.runs.len() > 5 && shard.records == 500, "{} runs", shard.runs.len());
+        let long = User::new("long").with_identity("p", "x".repeat(3_000));
+        let error = shard.push(row.encode(&long).unwrap(), Place::default(), RowKind::User).unwrap_err();
+        assert!(matches!(error, Error::Memory { bytes: 3000.., .. }), "{error}");
     }
 }

@@ -38,6 +38,9 @@ pub(crate) struct HashBuilder {
     spilled: u64,
     /// Of each partition: offset and number of entries of each stretch in the spill file.
     extents: Vec<Vec<(u64, usize)>>,
+    /// Entries beyond which a test has the memory end.
+    #[cfg(test)]
+    most: Option<usize>,
 }
 
 impl HashBuilder {
@@ -54,6 +57,8 @@ impl HashBuilder {
             spill: None,
             spilled: 0,
             extents: vec![Vec::new(); PARTITIONS],
+            #[cfg(test)]
+            most: None,
         }
     }
 
@@ -65,12 +70,29 @@ impl HashBuilder {
     /// Adds an entry.
     pub(crate) fn push(&mut self, hash: u64, place: RowPlace) -> Result<()> {
         let at = usize::try_from(hash >> 56).unwrap_or_default();
+        if !self.reserve(at) {
+            // What is there is enough to go on with, in smaller stretches.
+            self.spill()?;
+            if !self.reserve(at) {
+                return Err(Error::Memory { what: "the index of a segment", bytes: size_of::<Entry>() as u64 });
+            }
+        }
         if let Some(part) = self.parts.get_mut(at) {
             part.push(Entry { hash, place });
         }
         self.held += 1;
         self.entries += 1;
         if self.held >= self.budget { self.spill() } else { Ok(()) }
+    }
+
+    /// Sees to it that a partition takes one more entry; `false` when there is no memory for it.
+    #[inline]
+    fn reserve(&mut self, at: usize) -> bool {
+        #[cfg(test)]
+        if self.most.is_some_and(|most| self.held >= most) {
+            return false;
+        }
+        self.parts.get_mut(at).is_none_or(|part| part.try_reserve(1).is_ok())
     }
 
     fn spill(&mut self) -> Result<()> {
@@ -197,7 +219,10 @@ mod tests {
     use crate::segment::hash_index::{hash_uid, probe};
 
     fn build(memory: usize, n: u64) -> (u64, Vec<u8>, Vec<Entry>) {
-        let mut builder = HashBuilder::new(Kind::Uid, memory, &std::env::temp_dir());
+        build_in(HashBuilder::new(Kind::Uid, memory, &std::env::temp_dir()), n)
+    }
+
+    fn build_in(mut builder: HashBuilder, n: u64) -> (u64, Vec<u8>, Vec<Entry>) {
         for i in 0..n {
             builder.push(hash_uid([3, 4], &(i % 9999).to_le_bytes()), RowPlace::of(7, i as usize % 4096)).unwrap();
         }
@@ -217,6 +242,8 @@ mod tests {
         assert_eq!(in_memory.1.len() as u64, in_memory.0 * PAGE as u64);
         assert_eq!(in_memory.2.len(), 4, "two UIDs came twice");
         assert_eq!(in_memory, build(0, 10_001));
+        let builder = HashBuilder::new(Kind::Uid, 1 << 30, &std::env::temp_dir());
+        assert_eq!(in_memory, build_in(HashBuilder { most: Some(500), ..builder }, 10_001), "memory that ends early");
     }
 
     #[test]
@@ -233,6 +260,13 @@ mod tests {
             .unwrap();
             assert!(seen, "{i}");
         }
+    }
+
+    #[test]
+    fn without_any_memory_it_is_an_error() {
+        let builder = HashBuilder::new(Kind::Uid, 1 << 30, &std::env::temp_dir());
+        let error = HashBuilder { most: Some(0), ..builder }.push(1, RowPlace::of(0, 0)).unwrap_err();
+        assert!(matches!(error, Error::Memory { .. }), "{error}");
     }
 
     #[test]
