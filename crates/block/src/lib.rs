@@ -39,7 +39,7 @@ pub use outline::Outline;
 pub use progress::{Cancelled, Progress};
 pub use read::{Block, Mark, Rows};
 pub use row::{RowBuf, RowIdentities, RowRef};
-pub use source::{Change, Measured, Origin, Part, Scan, Select, Source, UidRange, Visitor};
+pub use source::{Change, Cut, Measured, Origin, Part, Scan, Select, Source, UidRange, Visitor};
 pub use span::{Clean, Piece, Pieces, Span, SpanRows};
 pub use sums::{ClassSums, Totals};
 pub use user::{Identity, Status, User};

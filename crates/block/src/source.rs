@@ -123,6 +123,15 @@ pub struct Measured {
     pub end: Option<Vec<u8>>,
 }
 
+/// A place between two users of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// The user after it.
+    pub uid: Vec<u8>,
+    /// Counts and length sums of the users before it, registered and pending.
+    pub before: Totals,
+}
+
 /// One user that changed.
 #[derive(Debug, Clone, Copy)]
 pub enum Change<'a> {
@@ -177,6 +186,19 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// Damage, I/O errors and what the visitor returned.
     fn visit(&self, part: &Part, visitor: &mut dyn Visitor) -> Result<(), Error>;
+
+    /// Looks for the last cut such that `fits` accepts the sums of the users after `after` and before the cut. `fits` accepts no
+    /// greater sums than ones that it refuses. Users before the cut may be read and summed up; nobody hands them out.
+    ///
+    /// `None` where there is no such cut, or where looking for one would take as long as handing the users out, as for every
+    /// source that does not know better.
+    ///
+    /// # Errors
+    /// Damage and I/O errors.
+    fn cut(&self, after: Option<&[u8]>, fits: &dyn Fn(&Totals) -> bool) -> Result<Option<Cut>, Error> {
+        let _ = (after, fits);
+        Ok(None)
+    }
 
     /// Shows what changed after seq `since` to `each`, in UID order: each user once, in its newest form. Since 0 that is
     /// every user.

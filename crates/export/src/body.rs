@@ -29,6 +29,11 @@ impl<'a> Body<'a> {
         Self { layout, sink, progress, begun: false, counts, bytes: 0, user_bytes: 0 }
     }
 
+    /// The head, and some users, are elsewhere.
+    pub(crate) const fn go_on(&mut self) {
+        self.begun = true;
+    }
+
     /// Hands on whole rendered users, with the head before the first.
     pub(crate) fn users(&mut self, buffer: &mut Buffer) -> Result<(), Error> {
         if buffer.len() == 0 {

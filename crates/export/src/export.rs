@@ -355,6 +355,9 @@ impl<S: Source + Clone + 'static> Export<S> {
             progress.set_total_bytes(plan.length(layout, &trailer).exact().unwrap_or_default());
         }
         let mut body = Body::new(layout, sink, progress);
+        if plan.is_rest {
+            body.go_on();
+        }
         let whole = self.write_users(plan, layout, &mut body).and_then(|ends| {
             compare(plan, layout, &body)?;
             let first = end_uid(&self.source, layout, ends.first.as_ref(), false)?;
@@ -402,7 +405,9 @@ impl<S: Source + Clone + 'static> Export<S> {
 
     pub(crate) fn plan(&self) -> Result<Plan, Error> {
         self.check()?;
-        Plan::new(&self.source, &self.select(), Scan::Allowed)
+        // Without a limit the sums are good to have, but nothing depends on them.
+        let scan = if self.limit.is_some() { Scan::Allowed } else { Scan::Never };
+        Plan::new(&self.source, &self.select(), scan)
     }
 
     /// The layout without settings that do not apply to its format.

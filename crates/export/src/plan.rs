@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use headcount_block::{Scan, Select, Source, Totals, UidRange};
+use headcount_block::{Cut, Scan, Select, Source, Totals, UidRange};
 
 use crate::envelope::Trailer;
 use crate::error::Error;
@@ -19,24 +19,35 @@ pub(crate) struct Plan {
     pub(crate) totals: Option<Totals>,
     /// The last UID of a page that the limit cuts.
     pub(crate) end: Option<Vec<u8>>,
+    /// Whether it is the rest of an export whose beginning is elsewhere.
+    pub(crate) is_rest: bool,
 }
 
 impl Plan {
-    /// Settles `select`. A limit may cost a pass over the users that it lets through, where `scan` allows it.
+    /// Settles `select`. Its sums may cost a pass over the users, where `scan` allows it.
     ///
     /// # Errors
     /// What the source reports.
     pub(crate) fn new(source: &impl Source, select: &Select, scan: Scan) -> Result<Self, Error> {
         if select.limit == Some(0) {
-            return Ok(Self { range: None, totals: Some(Totals::default()), end: None });
+            return Ok(Self { range: None, totals: Some(Totals::default()), end: None, is_rest: false });
         }
-        // Without a limit the sums are good to have, but nothing depends on them.
-        let scan = if select.limit.is_some() { scan } else { Scan::Never };
         let measured = source.measure(select, scan)?;
         let start = select.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
         let (totals, end) = measured.map_or((None, None), |m| (Some(m.totals), m.end));
         let range = UidRange { start, end: end.clone().map_or(Bound::Unbounded, Bound::Included) };
-        Ok(Self { range: Some(range), totals, end })
+        Ok(Self { range: Some(range), totals, end, is_rest: false })
+    }
+
+    /// The plan of the same export without what lies before `cut`.
+    pub(crate) fn rest(&self, cut: Cut) -> Self {
+        let range =
+            self.range.as_ref().map(|range| UidRange { start: Bound::Included(cut.uid), end: range.end.clone() });
+        let totals = self.totals.map(|mut totals| {
+            totals -= cut.before;
+            totals
+        });
+        Self { range, totals, end: self.end.clone(), is_rest: true }
     }
 
     /// Length of the rendered users, where it is known.

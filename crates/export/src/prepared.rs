@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use headcount_block::{Scan, Source};
+use headcount_block::{Scan, Source, Totals};
 
 use crate::chunks::Chunks;
 use crate::compress::Compression;
 use crate::error::Error;
 use crate::export::{Export, Summary};
-use crate::length::Length;
+use crate::format::Format;
+use crate::length::{Length, users_len};
 use crate::plan::Plan;
 use crate::sink::WriteSink;
 
@@ -95,16 +96,62 @@ impl<S: Source + Clone + 'static> Prepared<S> {
         Ok((bytes, summary))
     }
 
+    /// The same with its length known, which may take a pass over the users, without rendering them. Of an export of changes it
+    /// stays unknown.
+    ///
+    /// # Errors
+    /// What the source reports.
+    pub fn measure(mut self) -> Result<Self, Error> {
+        let known = self.plan.as_ref().is_some_and(|plan| plan.totals.is_some());
+        if !known && self.export.since.is_none() {
+            self.plan = Some(Plan::new(&self.export.source, &self.export.select(), Scan::Allowed)?);
+        }
+        Ok(self)
+    }
+
     /// As [`Export::chunks`].
     ///
     /// # Errors
     /// When no thread can be started.
     pub fn chunks(&self) -> Result<Chunks, Error> {
+        self.start(self.plan.clone())
+    }
+
+    /// As [`chunks`](Self::chunks), begun as near before byte `byte` as the source's sums allow: what lies before is not
+    /// rendered. Also returns which byte of the whole the first one is; 0 where the sums do not help, and for JSON and
+    /// compressed exports. The summary is of what was rendered.
+    ///
+    /// # Errors
+    /// What the source reports, and when no thread can be started.
+    pub fn chunks_from(&self, byte: u64) -> Result<(Chunks, u64), Error> {
+        let Some((rest, first)) = self.rest(byte)? else { return Ok((self.chunks()?, 0)) };
+        Ok((self.start(Some(rest))?, first))
+    }
+
+    /// The plan of the rest, and which byte it begins with.
+    fn rest(&self, byte: u64) -> Result<Option<(Plan, u64)>, Error> {
+        let (export, layout) = (&self.export, self.export.effective());
+        let head = layout.head().len() as u64;
+        let Some(plan) = self.plan.as_ref().filter(|plan| plan.range.is_some()) else { return Ok(None) };
+        if layout.format == Format::Json || export.compression.is_some() || byte < head {
+            return Ok(None);
+        }
+        if plan.users_len(&layout).is_some_and(|len| byte - head >= len) {
+            return Ok(None);
+        }
+        let fits = |totals: &Totals| users_len(&layout, totals).is_some_and(|len| len <= byte - head);
+        let cut = export.source.cut(export.after.as_deref().map(str::as_bytes), &fits)?;
+        Ok(cut.and_then(|cut| {
+            let skipped = users_len(&layout, &cut.before)?;
+            Some((plan.rest(cut), head + skipped))
+        }))
+    }
+
+    fn start(&self, plan: Option<Plan>) -> Result<Chunks, Error> {
         let mut export = self.export.clone();
         // Somebody else's progress is not ours to cancel.
         let stop =
             if export.progress.is_none() { Some(Arc::clone(export.progress.insert(Arc::default()))) } else { None };
-        let plan = self.plan.clone();
         Chunks::start(stop, move |sink| match &plan {
             Some(plan) => export.write_plan(plan, &export.effective(), sink),
             None => export.write_sink(sink),

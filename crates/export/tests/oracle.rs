@@ -160,6 +160,18 @@ fn chunks_and_default_threads_give_the_same_bytes() {
 }
 
 #[test]
+fn a_source_that_knows_of_no_cut_is_rendered_from_its_start() {
+    let source = Memory::new(&population(PLAIN, 6), 40);
+    for format in Format::ALL {
+        let prepared = Export::new(&source).format(format).prepare().unwrap();
+        let (chunks, first) = prepared.chunks_from(5000).unwrap();
+        let joined: Vec<u8> = chunks.flat_map(|chunk| chunk.unwrap().to_vec()).collect();
+        let (whole, summary) = prepared.to_bytes().unwrap();
+        assert!(joined == whole && first == 0 && summary.bytes > 5000, "{format}");
+    }
+}
+
+#[test]
 fn an_empty_source() {
     let source = Memory::new(&[], 10);
     for format in Format::ALL {

@@ -1,7 +1,7 @@
 //! A snapshot as a [`Source`]: what exports read.
 
 use headcount_block::{
-    Change, Error, Measured, Origin, Part, RowRef, Scan, Select, Source, Span, Totals, UidRange, UserRef, Visitor,
+    Change, Cut, Error, Measured, Origin, Part, RowRef, Scan, Select, Source, Span, Totals, UidRange, UserRef, Visitor,
 };
 use std::ops::Bound;
 
@@ -80,6 +80,13 @@ impl Source for Snapshot {
             Boundaries::Changes { next: rest.next(), rest, bytes: delta.mean_bytes() * STEP as u64 }
         });
         Ok(Box::new(Parts { layers: deltas.chain(segments).collect(), rest: Some(range.clone()) }))
+    }
+
+    fn cut(&self, after: Option<&[u8]>, fits: &dyn Fn(&Totals) -> bool) -> Result<Option<Cut>, Error> {
+        match self.0.only_segment() {
+            Some(segment) => cut_one(segment, after, fits),
+            None => cut_all(self, after, fits),
+        }
     }
 
     fn visit(&self, part: &Part, visitor: &mut dyn Visitor) -> Result<(), Error> {
@@ -176,6 +183,68 @@ fn measure_all(snapshot: &Snapshot, select: &Select) -> Result<Measured, Error> 
         Err(error) => return Err(error),
     }
     Ok(Measured { totals: meter.totals, end: meter.last.filter(|_| meter.cut) })
+}
+
+/// Finds a cut of one segment, between blocks, out of its sums.
+fn cut_one(segment: &Segment, after: Option<&[u8]>, fits: &dyn Fn(&Totals) -> bool) -> Result<Option<Cut>, Error> {
+    let (first, base) = match after {
+        None => (0, Totals::default()),
+        Some(uid) => (segment.index().blocks_up_to(uid), segment.sums_up_to(uid)?),
+    };
+    let found = segment.last_fitting(first, base, fits)?;
+    Ok(found.map(|(block, before)| Cut { uid: segment.index().first_uid(block).to_vec(), before }))
+}
+
+/// Finds a cut by a pass over the users before it.
+fn cut_all(snapshot: &Snapshot, after: Option<&[u8]>, fits: &dyn Fn(&Totals) -> bool) -> Result<Option<Cut>, Error> {
+    let start = after.map_or(Bound::Unbounded, |uid| Bound::Excluded(uid.to_vec()));
+    let range = UidRange { start, end: Bound::Unbounded };
+    let mut seeker = Seeker { fits, totals: Totals::default(), found: None };
+    match merge::visit(&snapshot.0, &range, &mut seeker) {
+        Ok(()) | Err(Error::Stopped) => Ok(seeker.found),
+        Err(error) => Err(error),
+    }
+}
+
+/// Adds users up until they no longer fit.
+struct Seeker<'a> {
+    fits: &'a dyn Fn(&Totals) -> bool,
+    totals: Totals,
+    found: Option<Cut>,
+}
+
+impl Seeker<'_> {
+    /// The merge stands before the user `uid`: here it can be cut, if what lies before fits.
+    fn before(&mut self, uid: &[u8]) -> Result<(), Error> {
+        if !(self.fits)(&self.totals) {
+            return Err(Error::Stopped);
+        }
+        let found = self.found.get_or_insert_with(|| Cut { uid: Vec::new(), before: Totals::default() });
+        found.uid.clear();
+        found.uid.extend_from_slice(uid);
+        found.before = self.totals;
+        Ok(())
+    }
+
+    fn add(&mut self, user: &UserRef<'_>) -> Result<(), Error> {
+        self.before(user.uid())?;
+        self.totals.add_user(user);
+        Ok(())
+    }
+}
+
+impl Visitor for Seeker<'_> {
+    fn span(&mut self, span: &Span<'_>) -> Result<(), Error> {
+        let Some(whole) = span.whole_totals() else { return span.rows()?.try_for_each(|user| self.add(&user?)) };
+        let first = span.block().user(0).map_err(|fault| span.damage(fault))?;
+        self.before(first.uid())?;
+        self.totals += whole;
+        Ok(())
+    }
+
+    fn row(&mut self, row: RowRef<'_>) -> Result<(), Error> {
+        self.add(&row.into())
+    }
 }
 
 /// Adds users up until a limit.

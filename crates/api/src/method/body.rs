@@ -104,11 +104,9 @@ impl ExportBody {
         })
     }
 
-    /// Only these bytes, of `total`.
-    pub(crate) const fn part(mut self, range: &Range<u64>, total: u64) -> Self {
-        self.skip = range.start;
-        self.left = Some(range.end.saturating_sub(range.start));
-        self.to_end = range.end == total;
+    /// Only the `len` bytes after the first `skip`; `to_end` says whether the last of them is the last of the export.
+    pub(crate) const fn part(mut self, skip: u64, len: u64, to_end: bool) -> Self {
+        (self.skip, self.left, self.to_end) = (skip, Some(len), to_end);
         self
     }
 
@@ -125,7 +123,7 @@ impl ExportBody {
         self
     }
 
-    /// What the export held; known once all of it was read.
+    /// What the export held; known once all of it was read. Of a part of the bytes it is what was rendered for it.
     #[must_use]
     pub const fn summary(&self) -> Option<&Summary> {
         self.chunks.summary()
@@ -424,9 +422,9 @@ mod tests {
                 assert!((all.len() as u64) < promise && whole.starts_with(&all), "{fails} {promise}");
                 assert_eq!(error.unwrap().is_damage(), damage, "the export's own error goes first");
                 // A part that ends before the end has nothing to do with it.
-                let (part, error) = pieces(body(fails, Some(length)).part(&(5..300_000), length), polled);
+                let (part, error) = pieces(body(fails, Some(length)).part(5, 299_995, false), polled);
                 assert!(part == whole[5..300_000] && error.is_none());
-                let (part, error) = pieces(body(true, Some(length)).part(&(5..length), length), polled);
+                let (part, error) = pieces(body(true, Some(length)).part(5, length - 5, true), polled);
                 assert!(part.len() < whole.len() - 5 && error.is_some());
             }
         }

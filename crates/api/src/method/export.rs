@@ -82,6 +82,9 @@ struct Target {
     prepared: Prepared<Snapshot>,
     compression: Option<Compression>,
     tag: Option<String>,
+    /// Whether a part of it can be sent: not of what has no tag, of changes, and of what is compressed as it goes, whose
+    /// length nobody knows.
+    has_ranges: bool,
 }
 
 impl Target {
@@ -90,7 +93,8 @@ impl Target {
         let prepared = export.prepare().map_err(|e| failed(&e))?;
         let compression = compression(api, call, prepared.plain_len().exact());
         let tag = wish.entity_tag(&snapshot, compression);
-        Ok(Self { prepared: prepared.compress(compression), snapshot, compression, tag })
+        let has_ranges = tag.is_some() && wish.since.is_none() && compression.is_none();
+        Ok(Self { prepared: prepared.compress(compression), snapshot, compression, tag, has_ranges })
     }
 
     /// The target of a transfer that broke off, where `If-Range` names one whose snapshot is still there.
@@ -118,6 +122,8 @@ enum Part {
     Beyond(u64),
     /// These, of so many.
     Range(Range<u64>, u64),
+    /// A range of how many is not known yet.
+    Unmeasured,
 }
 
 impl Part {
@@ -132,15 +138,12 @@ impl Part {
         if request.method == "HEAD" {
             return Self::Head;
         }
-        // What is compressed as it goes has no length yet: it is sent from the beginning.
-        let total = target.prepared.len().exact().filter(|_| target.tag.is_some() && if_range);
-        match (request.header("range"), total) {
-            (Some(range), Some(total)) => match wanted(range, total) {
-                Wanted::Part(part) => Self::Range(part, total),
-                Wanted::Whole => Self::All,
-                Wanted::Unsatisfiable => Self::Beyond(total),
-            },
-            _ => Self::All,
+        let Some(range) = request.header("range").filter(|_| if_range && target.has_ranges) else { return Self::All };
+        let Some(total) = target.prepared.len().exact() else { return Self::Unmeasured };
+        match wanted(range, total) {
+            Wanted::Part(part) => Self::Range(part, total),
+            Wanted::Whole => Self::All,
+            Wanted::Unsatisfiable => Self::Beyond(total),
         }
     }
 }
@@ -191,7 +194,15 @@ impl Task {
     }
 
     /// Answers; waits for the first bytes of an export that is not light.
-    pub(crate) fn answer(self, call: &Call) -> Result<Response, Failure> {
+    pub(crate) fn answer(mut self, call: &Call) -> Result<Response, Failure> {
+        // A range is of so many bytes, and a client of HTTP/1.0 has to be told how many come.
+        let unmeasured = self.part == Part::Unmeasured;
+        if unmeasured || (self.part == Part::All && call.request.http_1_0) {
+            self.target.prepared = self.target.prepared.measure().map_err(|e| failed(&e))?;
+        }
+        if unmeasured {
+            self.part = Part::of(call, &self.target, true);
+        }
         if self.wish.is_page() {
             self.pins.keep(&self.site, &self.target.snapshot, call.request.now_ms());
         }
@@ -236,7 +247,15 @@ impl Task {
         if length.is_none() && call.request.http_1_0 {
             length = Some(self.counted()?);
         }
-        let mut body = self.body(length)?;
+        let mut body = match &self.part {
+            Part::Range(part, total) => {
+                let (chunks, first) = self.target.prepared.chunks_from(part.start).map_err(|e| failed(&e))?;
+                let (skip, len) = (part.start.saturating_sub(first), part.end - part.start);
+                length = Some(len);
+                ExportBody::new(chunks, None).map_err(|e| failed(&e))?.part(skip, len, part.end == *total)
+            }
+            _ => self.body(length)?,
+        };
         if self.target.tag.is_some() {
             body = body.hold(Hold {
                 pins: Arc::clone(&self.pins),
@@ -245,9 +264,6 @@ impl Task {
                 now_ms: call.request.now_ms(),
                 since: Instant::now(),
             });
-        }
-        if let Part::Range(part, total) = &self.part {
-            (body, length) = (body.part(part, *total), Some(part.end - part.start));
         }
         Ok(self.partial(call, length, Body::Export(Box::new(body))))
     }
@@ -261,7 +277,7 @@ impl Task {
         })
     }
 
-    /// The length by a pass of its own: a client of HTTP/1.0 has to be told.
+    /// The length by rendering it all, where no sums tell it.
     fn counted(&self) -> Result<u64, Failure> {
         self.body(None)?.try_fold(0, |length, piece| Ok(length + piece.map_err(|e| failed(&e))?.len() as u64))
     }
@@ -282,7 +298,7 @@ impl Task {
         response.headers.push(("x-headcount-seq", target.snapshot.seq().to_string()));
         if let Some(tag) = &target.tag {
             response.headers.push(("etag", tag.clone()));
-            let ranges = if target.compression.is_none() { "bytes" } else { "none" };
+            let ranges = if target.has_ranges { "bytes" } else { "none" };
             response.headers.push(("accept-ranges", ranges.to_owned()));
         }
         if let Some(compression) = target.compression {

@@ -43,6 +43,40 @@ impl Segment {
         Ok(totals)
     }
 
+    /// The last block from block `first` on such that `fits` accepts the sums of what lies between `base` and it; and these
+    /// sums.
+    pub(crate) fn last_fitting(
+        &self,
+        first: usize,
+        base: Totals,
+        fits: &dyn Fn(&Totals) -> bool,
+    ) -> Result<Option<(usize, Totals)>> {
+        let since = |mut totals: Totals| {
+            totals -= base;
+            totals
+        };
+        let blocks = self.index().len();
+        // The first checkpoint that is too far; then the blocks from the one before it on.
+        let (mut low, mut high) = (first.div_ceil(CHECKPOINT), blocks.div_ceil(CHECKPOINT));
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if fits(&since(self.index().checkpoint(middle).unwrap_or_default())) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let mut number = (low.saturating_sub(1) * CHECKPOINT).max(first);
+        let mut totals = self.sums_before_block(number)?;
+        let mut found = None;
+        while number < blocks && fits(&since(totals)) {
+            found = Some((number, since(totals)));
+            totals += self.block_sums(u32::try_from(number).unwrap_or(u32::MAX))?;
+            number += 1;
+        }
+        Ok(found)
+    }
+
     /// UID of the selected user number `nth` (from 1), counted from the start of the segment, and the sums up to it.
     /// `nth` is at most the number of selected users.
     pub(crate) fn nth_selected(&self, nth: u64, select: &Select) -> Result<(Vec<u8>, Totals)> {
