@@ -4,7 +4,7 @@ requests; healthy exports and commits go on. Memory, files and threads are looke
 
     benches/serve_stress.py [--users N] [--seconds N] [--dir D]
 
-Exits with 1 when a healthy client was not served, or something is left afterwards. Needs wrk.
+"again" counts exports that were told to come again (403048), "dropped" connections that the server ended. Exits with 1 when a healthy client was not served, or something is left afterwards. Needs wrk.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import serving
 class Load:
     def __init__(self, server, look, seconds):
         self.server, self.look, self.seconds = server, look, seconds
-        self.ends, self.failures = 0.0, []
+        self.ends, self.failures, self.again = 0.0, [], 0
 
     def over(self):
         return time.monotonic() >= self.ends
@@ -44,6 +44,11 @@ class Load:
                 got += len(piece)
                 tail = (tail + piece)[-300:]
             writer.close()
+            if b'"errorCode":403048' in tail:
+                # As the clients do that are told to come again.
+                self.again += 1
+                await asyncio.sleep(2)
+                continue
             if b'"statusCode":200,"errorCode":0' not in tail:
                 self.failures.append(tail[-200:])
             took.append(time.monotonic() - began)
@@ -88,16 +93,17 @@ class Load:
     async def slow_reader(self, dropped):
         """Asks for everything and reads one byte a second; anew when it is dropped."""
         while not self.over():
+            reader, writer = await asyncio.open_connection(self.server.host, self.server.port, limit=1)
             try:
-                reader, writer = await asyncio.open_connection(self.server.host, self.server.port, limit=1)
                 writer.write(self.request())
                 while not self.over():
-                    if not await asyncio.wait_for(reader.read(1), 2):
+                    if not await asyncio.wait_for(reader.read(1), self.seconds + 60):
                         raise ConnectionResetError
                     await asyncio.sleep(1)
-                writer.transport.abort()
             except (OSError, asyncio.TimeoutError):
                 dropped.append(1)
+            finally:
+                writer.transport.abort()
 
     async def wrk(self, said):
         url = self.server.url + self.server.path(limit=1)
@@ -117,10 +123,11 @@ class Load:
         await asyncio.gather(*tasks)
         memory, files, threads = self.look.take()
         middle = lambda times: f"{len(times):>5} ({sorted(times)[len(times) // 2] * 1000:.0f} ms)" if times else "    0"
+        again, self.again = self.again, 0
         note = notes[0] if notes and isinstance(notes[0], str) else str(len(notes))
         print(
             f"{name:<34}{middle(exports):>18}{middle(short):>18}{middle(commits):>18}{memory:>8.0f} MiB"
-            f"{files:>7}{threads:>6}   {note}",
+            f"{files:>7}{threads:>6}{again:>7}   {note}",
             flush=True,
         )
         if not (exports and short and commits):
@@ -129,8 +136,8 @@ class Load:
 
 async def run(server, look, seconds):
     load = Load(server, look, seconds)
-    head = ("exports", "short exports", "commits", "private", "files", "thr.", "dropped")
-    print(f"{'':<34}{head[0]:>18}{head[1]:>18}{head[2]:>18}{head[3]:>12}{head[4]:>7}{head[5]:>6}   {head[6]}")
+    head = ("exports", "short exports", "commits", "private", "files", "thr.", "again", "dropped")
+    print(f"{'':<34}{head[0]:>18}{head[1]:>18}{head[2]:>18}{head[3]:>12}{head[4]:>7}{head[5]:>6}{head[6]:>7}   {head[7]}")
     await load.phase("nobody else", lambda notes: [])
     await load.phase("1,000 clients, a header byte a second", lambda notes: [load.slow_headers(notes) for _ in range(1000)])
     await load.phase("200 clients, a byte read a second", lambda notes: [load.slow_reader(notes) for _ in range(200)])
