@@ -120,3 +120,70 @@ fn delete_account() {
     assert_eq!(f.verb("deleteAccount", &[("UID", "AABCWA")])["errorCode"], 0);
     assert_eq!(f.verb("deleteAccount", &[("UID", "AABCWA")])["errorCode"], 404_003);
 }
+
+#[test]
+fn site_uids() {
+    let taken = "an identity of provider \"site\" belongs to another user";
+    for verb in ["setUID", "notifyRegistration"] {
+        let long = "s".repeat(252);
+        for (uid, site_uid, expected, details) in [
+            ("AABCWA", "x", 0, ""),
+            ("AABCWA", " ~!\"", 0, ""),
+            ("AABCWA", long.as_str(), 0, ""),
+            ("AABCWA", &"s".repeat(253), 400_006, "1 to 252 ASCII characters"),
+            ("AABCWA", "\u{80}", 400_006, "1 to 252 ASCII characters"),
+            ("AABCWA", "AAKODB", 400_003, "siteUID"),
+            ("AABCWA", "foreign", 400_003, taken),
+            ("nobody", "x", 404_003, "UID"),
+            ("", "x", 400_002, "UID"),
+            // The same once more: nothing changes.
+            ("AABCWA", "AABCWA", 0, ""),
+        ] {
+            let f = fixture();
+            let mut batch = Batch::new();
+            batch.link("6625ID", headcount::Identity::new("site", "foreign"));
+            batch.link("AABCWA", headcount::Identity::new("fb", "1"));
+            batch.link("AABCWA", headcount::Identity::new("site", "older"));
+            f.store.commit(batch).unwrap();
+            let seq = f.store.snapshot().seq();
+            let answer = f.verb(verb, &[("UID", uid), ("siteUID", site_uid)]);
+            assert_eq!(answer["errorCode"], expected, "{verb} {uid} {site_uid}: {answer}");
+            let found = answer["errorDetails"].as_str().unwrap_or_default();
+            assert!(found.contains(details), "{verb} {uid} {site_uid}: {answer}");
+            assert_eq!(
+                f.store.snapshot().seq(),
+                seq + u64::from(expected == 0),
+                "{verb} {site_uid}: one commit or none"
+            );
+            if expected == 0 {
+                let now = User::new(site_uid).with_identity("site", site_uid).with_identity("fb", "1");
+                assert_eq!(f.store.get(site_uid).unwrap(), Some(now), "{verb}: first, and the only one of the site");
+            }
+        }
+    }
+    let f = fixture();
+    assert_eq!(f.verb("setUID", &[("UID", "AABCWA"), ("siteUID", "")])["errorCode"], 400_002);
+    assert_eq!(f.verb("notifyRegistration", &[("UID", "AABCWA"), ("siteUID", "")])["errorCode"], 0, "not given");
+}
+
+#[test]
+fn answers_of_verbs() {
+    let f = fixture();
+    let response = f.api.handle(&post(
+        "deleteAccount",
+        &[("apiKey", KEY), ("secret", SECRET), ("UID", "AABCWA"), ("context", "c"), ("x", "")],
+    ));
+    assert_eq!(
+        text(response),
+        concat!(
+            r#"{"statusCode":200,"errorCode":0,"statusReason":"OK","callId":"0000000000000000000000000000002a","#,
+            r#""time":"2014-11-14T21:20:00.000Z","context":"c","#,
+            r#""ignoredParams":[{"paramName":"x","warningCode":403007,"message":"Unknown parameter, ignored"}]}"#
+        )
+    );
+    // What exportUsers knows, others do not.
+    let strict = f.verb("getUserInfo", &[("UID", "AAKODB"), ("limit", "1"), ("checkParams", "true")]);
+    assert_eq!(strict["errorCode"], 403_007, "{strict}");
+    let strict = f.verb("getUserInfo", &[("UID", "AAKODB"), ("sdk", "x"), ("ctag", "y"), ("checkParams", "true")]);
+    assert_eq!(strict["errorCode"], 0, "{strict}");
+}

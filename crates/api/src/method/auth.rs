@@ -6,13 +6,18 @@ use base64::Engine as _;
 
 use crate::method::api::Api;
 use crate::method::call::Call;
-use crate::method::error::{Code, Failure};
+use crate::method::error::{Code, Failure, clipped};
 use crate::method::nonce::Stamp;
+use crate::method::params::Params;
+use crate::method::percent::decode;
 use crate::method::request::Request;
 use crate::method::signature;
 use crate::method::site::{BASE64, Permission, Secret, Site, Sites};
 use crate::method::token;
 use crate::method::verb::Verb;
+
+/// Names of parameters that a refused signature is explained with, at most.
+const NAMED_MAX: usize = 32;
 
 /// Who asks.
 #[derive(Debug)]
@@ -63,7 +68,14 @@ fn authorization(request: &Request) -> Result<Option<Authorization>, Failure> {
     let text = basic.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(malformed)?;
     let (id, secret) =
         text.split_once(':').filter(|(id, secret)| !id.is_empty() && !secret.is_empty()).ok_or_else(malformed)?;
-    Ok(Some(Authorization::Basic { id: id.to_owned(), secret: secret.to_owned() }))
+    let id = form_encoded(id).ok_or_else(malformed)?;
+    Ok(Some(Authorization::Basic { id, secret: form_encoded(secret).ok_or_else(malformed)? }))
+}
+
+/// A part of HTTP Basic, which clients of OAuth2 encode (RFC 6749, section 2.3.1) and others do not: no secret has a percent
+/// sign of its own.
+fn form_encoded(text: &str) -> Option<String> {
+    if text.contains('%') { decode(text.as_bytes()) } else { Some(text.to_owned()) }
 }
 
 /// What a request proves itself with.
@@ -248,7 +260,10 @@ fn signed(api: &Api, call: &Call, site: Arc<Site>, user_key: Option<&str>, sig: 
         return Err(unknown_user_key());
     }
     let Some(secret) = signer.and_then(|i| secrets.get(i)) else {
-        let details = if mac.is_some() { "sig: not the signature of this request" } else { "sig: not base64" };
+        let details = match mac {
+            Some(_) => unsigned(&call.request.method, &urls, &call.params),
+            None => "sig: not base64".to_owned(),
+        };
         return Err(Failure::new(Code::InvalidSignature, details));
     };
     let fingerprint = secret.fingerprint();
@@ -257,6 +272,17 @@ fn signed(api: &Api, call: &Call, site: Arc<Site>, user_key: Option<&str>, sig: 
     let stamp = Stamp { api_key: &site.api_key, user_key, nonce, timestamp_ms, seconds };
     api.nonces.admit(stamp, call.request.now_ms())?;
     Ok(Caller { user_key: user_key.map(str::to_owned), site, fingerprint })
+}
+
+/// What should have been signed, but for the values.
+fn unsigned(method: &str, urls: &[String], params: &Params) -> String {
+    let Some(url) = urls.first() else { return "sig: a request without a Host cannot be signed".to_owned() };
+    let mut names: Vec<&str> = params.iter().map(|(name, _)| clipped(name)).filter(|name| *name != "sig").collect();
+    names.dedup();
+    names.truncate(NAMED_MAX);
+    let others = if urls.len() > 2 { " or another URL of this server" } else { "" };
+    let (url, names) = (clipped(url), names.join(", "));
+    format!("sig: not this key's signature of {method} {url}{others}, by http or https, with the parameters {names}")
 }
 
 /// A timestamp in milliseconds, and whether it was in seconds.

@@ -3,6 +3,7 @@
 use headcount_export::{Format, iso8601};
 
 use crate::method::auth::Caller;
+use crate::method::body::called;
 use crate::method::date::http_date;
 use crate::method::error::{Code, Failure, clipped, reason};
 use crate::method::json::{Object, list};
@@ -40,15 +41,20 @@ pub(crate) fn is_callback(name: &str) -> bool {
 /// The form in the body of a request.
 fn form(request: &Request, max_body: usize) -> Result<&[u8], Failure> {
     if request.body.len() > max_body {
-        return Err(Failure::new(Code::EntityTooLarge, format!("the body is longer than {max_body} bytes")));
+        let details = format!("a body of {} bytes: expected at most {max_body}", request.body.len());
+        return Err(Failure::new(Code::EntityTooLarge, details));
     }
-    let refused = |details: &str| Err(Failure::new(Code::InvalidRequestFormat, details));
+    let refused = |details: String| Err(Failure::new(Code::InvalidRequestFormat, details));
     if request.method != "POST" {
-        return if request.body.is_empty() { Ok(&[]) } else { refused("only POST takes a body") };
+        let details = || format!("a {} with a body: only POST takes one", clipped(&request.method));
+        return if request.body.is_empty() { Ok(&[]) } else { refused(details()) };
     }
-    let expected = "the content type of a body is application/x-www-form-urlencoded, in UTF-8";
+    let not_a_form = |found: &str| {
+        let expected = "expected application/x-www-form-urlencoded, in UTF-8";
+        refused(format!("Content-Type: {expected}; found {}", clipped(found)))
+    };
     let Some(content_type) = request.header("content-type") else {
-        return if request.body.is_empty() { Ok(&[]) } else { refused(expected) };
+        return if request.body.is_empty() { Ok(&[]) } else { not_a_form("none") };
     };
     let mut parts = content_type.split(';').map(str::trim);
     let is_form = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/x-www-form-urlencoded"));
@@ -59,7 +65,7 @@ fn form(request: &Request, max_body: usize) -> Result<&[u8], Failure> {
         }
         _ => true,
     };
-    if is_form && parts.all(utf8) { Ok(&request.body) } else { refused(expected) }
+    if is_form && parts.all(utf8) { Ok(&request.body) } else { not_a_form(content_type) }
 }
 
 impl Call {
@@ -85,11 +91,12 @@ impl Call {
     /// The checks that need to know nobody: HTTP method, body, duplicates.
     pub(crate) fn check(&mut self) -> Result<Verb, Failure> {
         let Some(verb) = self.verb else {
-            return Err(Failure::new(Code::NotFound, "there is no such method"));
+            let known = Verb::ALL.map(Verb::as_str).join(", ");
+            return Err(Failure::new(Code::NotFound, format!("there is no such method: expected one of {known}")));
         };
         let methods = verb.http_methods();
         if !methods.split(", ").any(|method| method == self.request.method) {
-            let details = format!("{} takes {methods}", verb.as_str());
+            let details = format!("{} takes {methods}, not {}", verb.as_str(), clipped(&self.request.method));
             return Err(Failure { allow: Some(methods), ..Failure::new(Code::InvalidMethod, details) });
         }
         match self.fault.take() {
@@ -109,7 +116,8 @@ impl Call {
         boolean(&self.params, "httpStatusCodes")?;
         let strict = boolean(&self.params, "checkParams")?.unwrap_or(false);
         if let Some(name) = self.unknown().next().filter(|_| strict) {
-            return Err(Failure::permission(&format!("{}: there is no such parameter", clipped(name))));
+            let details = format!("{}: there is no such parameter, and checkParams is true", clipped(name));
+            return Err(Failure::permission(&details));
         }
         match self.params.get("format") {
             Some(format) if verb != Verb::ExportUsers && !format.trim().eq_ignore_ascii_case("json") => {
@@ -204,14 +212,10 @@ impl Call {
     pub(crate) fn json(&self, status: u16, object: Object) -> Response {
         let json = object.finish();
         let (text, media_type) = match &self.callback {
-            // The same two characters as in an export: lines end there in older scripts.
-            Some(name) => {
-                let escaped = json.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029");
-                (format!("{name}({escaped});"), JAVASCRIPT)
-            }
-            None => (json, Format::Json.media_type()),
+            Some(name) => (called(name, json.as_bytes()), JAVASCRIPT),
+            None => (json.into_bytes(), Format::Json.media_type()),
         };
-        self.response(status, media_type, "private, no-store", Some(text.len() as u64), Body::Bytes(text.into_bytes()))
+        self.response(status, media_type, "private, no-store", Some(text.len() as u64), Body::Bytes(text))
     }
 
     pub(crate) fn response(

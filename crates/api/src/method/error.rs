@@ -198,6 +198,7 @@ impl Failure {
         Self::new(Code::InvalidParameterValue, Self::about(name, value, allowed))
     }
 
+    /// What is wrong with a value, and what is allowed.
     fn about(name: &str, value: &str, allowed: &str) -> String {
         format!("{name}: \"{}\" is not {allowed}", clipped(value))
     }

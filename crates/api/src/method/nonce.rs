@@ -72,7 +72,11 @@ impl Nonces {
 
     /// Lets a correctly signed request pass once, within the window of its timestamp.
     pub(crate) fn admit(&self, stamp: Stamp<'_>, now_ms: u64) -> Result<(), Failure> {
-        let expired = || Err(Failure::new(Code::RequestExpired, "timestamp: more than 120 seconds off"));
+        let expired = || {
+            let (sent, now) = (stamp.timestamp_ms / 1000, now_ms / 1000);
+            let details = format!("timestamp: {sent} is more than {WINDOW} seconds off this server's clock, {now}");
+            Err(Failure::new(Code::RequestExpired, details))
+        };
         // What is sent in seconds is compared in seconds.
         let unit = if stamp.seconds { 1000 } else { 1 };
         let (now, sent) = (now_ms / unit * unit, stamp.timestamp_ms);

@@ -9,6 +9,9 @@ pub(crate) struct Params {
     sorted: Vec<(String, String)>,
 }
 
+/// Parameters of a request, at most: a body of a megabyte could have half a million, before anybody is known.
+const MOST: usize = 1000;
+
 /// The name that a spelling stands for.
 fn canonical(name: &str) -> &str {
     if name.eq_ignore_ascii_case("apiKey") {
@@ -25,7 +28,12 @@ impl Params {
     pub(crate) fn decode(query: &[u8], form: &[u8]) -> (Self, Option<Failure>) {
         let (mut sorted, mut fault) = (Vec::new(), None);
         let pieces = [query, form].into_iter().flat_map(|part| part.split(|b| *b == b'&'));
-        for piece in pieces.filter(|piece| !piece.is_empty()) {
+        for (number, piece) in pieces.filter(|piece| !piece.is_empty()).enumerate() {
+            if number >= MOST {
+                let details = format!("more than {MOST} parameters");
+                fault = fault.or(Some(Failure::new(Code::InvalidRequestFormat, details)));
+                break;
+            }
             let (name, value) = match piece.iter().position(|b| *b == b'=') {
                 Some(at) => (piece.get(..at).unwrap_or_default(), piece.get(at + 1..).unwrap_or_default()),
                 None => (piece, &b""[..]),
@@ -135,6 +143,10 @@ mod tests {
     fn what_cannot_be_decoded_is_said_and_the_rest_is_there() {
         let (params, fault) = Params::decode(b"format=csv&context=%zz", b"");
         assert_eq!((params.get("format"), fault.unwrap().code), (Some("csv"), Code::InvalidRequestFormat));
+        let (params, fault) = Params::decode("a=1&".repeat(MOST).as_bytes(), b"");
+        assert_eq!((params.iter().count(), fault), (1, None));
+        let (_, fault) = Params::decode("a=1&".repeat(MOST).as_bytes(), b"a=1");
+        assert!(fault.unwrap().details.starts_with("more than 1000"));
         let (_, fault) = Params::decode(b"%ff=1", b"");
         assert_eq!(fault.unwrap().code, Code::InvalidRequestFormat);
     }

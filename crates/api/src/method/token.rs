@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use crate::method::api::Api;
 use crate::method::auth::Caller;
 use crate::method::call::Call;
-use crate::method::error::{Code, Failure};
+use crate::method::error::{Code, Failure, clipped};
 use crate::method::json::Object;
 use crate::method::response::Response;
 use crate::method::site::{Sites, hex};
@@ -111,8 +111,9 @@ fn hash(token: &str) -> String {
 /// Whose token it is.
 pub(crate) fn caller(api: &Api, sites: &Sites, token: &str, now_ms: u64) -> Result<Caller, Failure> {
     let invalid = || Failure::new(Code::InvalidToken, "the token is unknown, has ended, or its key has");
-    // Looked up by hash: the time of it says nothing about tokens.
-    let record = api.tokens.find(&hash(token)).filter(|record| record.expires > now_ms / 1000).ok_or_else(invalid)?;
+    // Looked up by hash: the time of it says nothing about tokens. One that is sent out of a file ends with a line end.
+    let record =
+        api.tokens.find(&hash(token.trim())).filter(|record| record.expires > now_ms / 1000).ok_or_else(invalid)?;
     let site = sites.get(&record.api_key).ok_or_else(invalid)?;
     let secrets = site.secrets(record.user_key.as_deref()).unwrap_or_default();
     if !secrets.iter().any(|secret| secret.fingerprint() == record.fingerprint) {
@@ -133,7 +134,8 @@ impl Grant {
     pub(crate) fn read(api: &Api, call: &Call) -> Result<Self, Failure> {
         let grant = call.params.required("grant_type")?;
         if !["none", "client_credentials"].contains(&grant) {
-            return Err(Failure::new(Code::UnsupportedGrantType, "grant_type: expected none or client_credentials"));
+            let details = format!("grant_type: \"{}\" is not one of none, client_credentials", clipped(grant));
+            return Err(Failure::new(Code::UnsupportedGrantType, details));
         }
         let longest = api.settings.token_lifetime.as_secs().max(1);
         let lifetime = match call.params.get("x_sessionExpiration") {

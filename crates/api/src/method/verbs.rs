@@ -172,10 +172,8 @@ pub(crate) struct Import {
 impl Import {
     fn read(call: &Call, uid: String) -> Result<Self, Failure> {
         let json = call.params.required("identities")?;
-        let sent: Vec<Sent> = serde_json::from_str(json).map_err(|_| {
-            let details = "identities: expected a JSON array of {\"provider\": …, \"providerUID\": …}";
-            Failure::new(Code::InvalidParameterFormat, details)
-        })?;
+        let expected = "a JSON array of {\"provider\":…,\"providerUID\":…}";
+        let sent: Vec<Sent> = serde_json::from_str(json).map_err(|_| Failure::format("identities", json, expected))?;
         let ignore = match call.params.get("handleIdentityConflicts") {
             None => false,
             Some(how) if how.eq_ignore_ascii_case("Error") => false,
