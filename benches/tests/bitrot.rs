@@ -4,7 +4,7 @@
 //! and `salvage` brings out nothing that never was.
 //!
 //! Footers, headers of blocks, dictionaries and manifests are gone through byte by byte, the rest by samples:
-//! `BITROT_TRIALS` (600) of them, and with 20,000 or more every bit of the former. `CRASH_SEED` decides which.
+//! `BITROT_TRIALS` (60) of them, and with 20,000 or more every bit of the former. `CRASH_SEED` decides which.
 
 #![allow(
     clippy::unwrap_used,
@@ -137,7 +137,7 @@ fn region_at(regions: &[Region], at: usize) -> Region {
 const FULL: u64 = 20_000;
 
 fn trials() -> u64 {
-    env("BITROT_TRIALS", 600)
+    env("BITROT_TRIALS", 60)
 }
 
 /// Bits of each byte that are flipped where every byte is: all, or one that moves from byte to byte.

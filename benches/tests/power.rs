@@ -326,7 +326,7 @@ fn crashes_of_many_workloads_lose_nothing() {
         return;
     }
     let seed = seed();
-    let wanted = env("POWER_CRASHES", 400);
+    let wanted = env("POWER_CRASHES", 120);
     let (mut workloads, mut looks, mut cuts, mut refused) = (0, 0, 0, 0);
     while looks < wanted {
         let mut random = Random(seed.wrapping_add(workloads));

@@ -22,7 +22,8 @@ use crate::ui::{self, Ui};
 const EXAMPLES: &str = "\
 All FILEs are one load: either all users are in the store afterwards, or the store is as it was.
 Files may be compressed with gzip or zstd. In CSV, the rows of one UID are one user.
-Formats are told by content; when none or several fit, give --format. A directory is read as Keycloak's.
+Formats are told by content; when none or several fit, give --format. A directory is read as
+Keycloak's.
 docs/IMPORTING.md says for each system how to get the files out of it, and what they lose.
 The summary is written to standard error; with --json, as one line to standard output.
 
