@@ -34,7 +34,7 @@ Examples:
   headcount import site.hc users.ndjson --dry-run
   headcount import site.hc realm.json --local-identity site --provider-names gigya
   headcount import site.hc auth_users.csv auth_identities.csv
-  headcount import a.hc b.json --map uid=/u --map identities=/i --map provider=/p --map providerUID=/q
+  headcount import site.hc links.csv --map uid=user --map provider=idp --map providerUID=sub
   zcat users.ndjson.gz | headcount import site.hc -";
 
 /// Options of `headcount import`.
