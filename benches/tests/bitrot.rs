@@ -38,8 +38,8 @@ use support::{Random, env, seed};
 #[global_allocator]
 static PEAK: PeakAlloc = PeakAlloc;
 
-/// Longest time for one look.
-const LIMIT: Duration = Duration::from_secs(60);
+/// Longest time for one look, in pieces: a machine that sleeps meanwhile, or stops the process, takes one of them.
+const LIMIT: (Duration, u32) = (Duration::from_secs(5), 12);
 
 /// One test at a time: what is allocated is counted for the process.
 fn alone() -> MutexGuard<'static, ()> {
@@ -61,16 +61,17 @@ impl Trials {
         let (done, name) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(String::new())));
         let (watched, named) = (Arc::downgrade(&done), Arc::clone(&name));
         thread::spawn(move || {
-            let mut last = u64::MAX;
+            let (mut last, mut idle) = (u64::MAX, 0);
             while let Some(done) = watched.upgrade() {
                 let now = done.load(Relaxed);
                 drop(done);
-                if now == last {
+                idle = if now == last { idle + 1 } else { 0 };
+                if idle > LIMIT.1 {
                     eprintln!("hangs: {}", named.lock().unwrap_or_else(PoisonError::into_inner));
                     std::process::abort();
                 }
                 last = now;
-                thread::sleep(LIMIT);
+                thread::sleep(LIMIT.0);
             }
         });
         Self { done, name, table: BTreeMap::new() }
@@ -473,8 +474,10 @@ fn changes_to_the_log_are_found_but_for_its_end() {
             }
             let seen = done.look(&fixture, file, &bytes, name.clone(), "log");
             let named = seen.damages.iter().any(|(_, d)| d.file.starts_with(fixture.store().join(fixture.log())));
-            shorter += u64::from(seen.state == Some(last - 1));
-            let at_the_end = seen.state == Some(last - 1) && at + 64 > tail;
+            shorter += u64::from(seen.state.is_some_and(|state| state < last));
+            // Zeros from the end of one group to the beginning of the last one leave nothing that shows either.
+            let most = if name.contains("zeros") { 2 } else { 1 };
+            let at_the_end = at + 64 > tail && seen.state.is_some_and(|state| state < last && state + most >= last);
             check(named || seen.state == Some(last) || at_the_end, || format!("{name} of {used}, {tail}: {seen:?}"));
             if n % 10 == 0 && !at_the_end {
                 fixture.put(file, &bytes);
