@@ -240,8 +240,8 @@ fn unreached(authority: String, error: ureq::Error) -> HttpError {
             (error.into(), passing)
         }
         error => {
-            let passing =
-                matches!(error, ureq::Error::Timeout(_) | ureq::Error::HostNotFound | ureq::Error::ConnectionFailed);
+            use ureq::Error::{ConnectionFailed, HostNotFound, Timeout};
+            let passing = matches!(error, Timeout(_) | HostNotFound | ConnectionFailed);
             (error.into(), passing)
         }
     };
