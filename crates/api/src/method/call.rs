@@ -116,7 +116,7 @@ impl Call {
         boolean(&self.params, "httpStatusCodes")?;
         let strict = boolean(&self.params, "checkParams")?.unwrap_or(false);
         if let Some(name) = self.unknown().next().filter(|_| strict) {
-            let details = format!("{}: there is no such parameter", clipped(name));
+            let details = format!("{}: there is no such parameter, and checkParams is true", clipped(name));
             return Err(Failure::permission(&details));
         }
         match self.params.get("format") {
