@@ -91,7 +91,7 @@ fn refused_requests() -> Vec<Refusal> {
         (export(&[("atSeq", "9")]), 400_006, &["atSeq", "\"9\"", "first page"]),
         (export(&[("since", "9")]), 400_006, &["since", "\"9\"", "stands at 1"]),
         (verb("getToken", &[("grant_type", "pass")]), 400_013, &["grant_type", "\"pass\"", "client_credentials"]),
-        (export(&[("checkParams", "true"), ("x", "1")]), 403_007, &["x: ", "checkParams"]),
+        (export(&[("checkParams", "true"), ("x", "1")]), 403_007, &["x: ", "no such parameter", "checkParams"]),
         (get("exportuser", &CREDENTIALS), 404_000, &["socialize.exportUsers"]),
         (get("getUserInfo", &with(&[("UID", "nobody")])), 404_003, &["UID"]),
         (get("deleteAccount", &with(&[("UID", "AABCWA")])), 405_001, &["POST", "GET"]),

@@ -43,14 +43,21 @@ impl Pins {
     /// Keeps a snapshot for a while from now on; the oldest of the site goes where there are too many.
     pub(crate) fn keep(&self, site: &str, snapshot: &Snapshot, now_ms: u64) {
         let origin = snapshot.origin();
-        let mut held = self.lock();
-        held.pins.retain(|pin| pin.until_ms > now_ms && !(pin.site == site && pin.snapshot.origin() == origin));
         let until_ms = now_ms.saturating_add(self.lifetime_ms);
+        let mut held = self.lock();
+        let ends = |pin: &mut Pin| pin.until_ms <= now_ms || (pin.site == site && pin.snapshot.origin() == origin);
+        let mut gone: Vec<Pin> = held.pins.extract_if(.., ends).collect();
         held.pins.push(Pin { site: site.to_owned(), snapshot: snapshot.clone(), until_ms });
-        while held.pins.iter().filter(|pin| pin.site == site).count() > self.per_site {
-            let Some(oldest) = held.pins.iter().position(|pin| pin.site == site) else { return };
-            held.pins.remove(oldest);
-        }
+        let own = held.pins.iter().filter(|pin| pin.site == site).count();
+        let mut surplus = own.saturating_sub(self.per_site);
+        gone.extend(held.pins.extract_if(.., |pin| {
+            let oldest = surplus > 0 && pin.site == site;
+            surplus -= usize::from(oldest);
+            oldest
+        }));
+        // The last snapshot of a file takes it along: not with the lock in hand, which async threads take.
+        drop(held);
+        drop(gone);
     }
 
     /// A transfer of this snapshot is under way, for as long as the returned value lives.
@@ -79,12 +86,15 @@ impl Pins {
 
     pub(crate) fn sweep(&self, now_ms: u64) {
         let mut held = self.lock();
-        held.pins.retain(|pin| pin.until_ms > now_ms);
         held.active.retain(|(_, active)| active.strong_count() > 0);
+        let gone: Vec<Pin> = held.pins.extract_if(.., |pin| pin.until_ms <= now_ms).collect();
+        drop(held);
+        drop(gone);
     }
 
     pub(crate) fn release(&self, site: &str) {
-        self.lock().pins.retain(|pin| pin.site != site);
+        let gone: Vec<Pin> = self.lock().pins.extract_if(.., |pin| pin.site == site).collect();
+        drop(gone);
     }
 }
 
