@@ -2,6 +2,8 @@
 
 use std::ops::AddAssign;
 
+use crate::memory::Memory;
+
 /// Room before the first rendered byte: a head is written into it, and a kernel may overwrite its last bytes.
 pub(crate) const HEADROOM: usize = 64;
 /// Bytes after the rendered ones that a kernel may overwrite.
@@ -29,7 +31,7 @@ impl AddAssign for Counts {
 #[derive(Debug)]
 pub(crate) struct Buffer {
     /// Rendered bytes are `start..end`; what lies around them is scratch.
-    bytes: Vec<u8>,
+    bytes: Memory,
     start: usize,
     end: usize,
     /// Length that it grows to at least.
@@ -51,7 +53,7 @@ impl Buffer {
 
     /// An empty buffer for what may be short: it grows with what is put into it.
     pub(crate) fn short() -> Self {
-        let bytes = vec![0; HEADROOM + SLACK];
+        let bytes = Memory::zeroed(HEADROOM + SLACK);
         Self { bytes, start: HEADROOM, end: HEADROOM, least: 0, counts: Counts::default() }
     }
 
@@ -87,7 +89,7 @@ impl Buffer {
         let need = self.end + more + SLACK;
         if self.bytes.len() < need {
             let doubled = (2 * self.bytes.len()).min(FULL);
-            self.bytes.resize(need.max(doubled).max(self.least), 0);
+            self.bytes.grow(need.max(doubled).max(self.least), self.end);
         }
         &mut self.bytes
     }

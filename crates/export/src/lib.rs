@@ -26,6 +26,7 @@ mod kernel;
 mod layout;
 mod length;
 mod manifest;
+mod memory;
 mod pipeline;
 mod plan;
 mod prepared;
