@@ -8,6 +8,7 @@ mod figures;
 mod fill;
 mod machine;
 mod memory;
+mod parse;
 mod peers;
 mod reopen;
 mod settings;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
     let outcome = match part.as_str() {
         "fill" => fill::run(arguments),
         "peer" => peers::child(arguments),
+        "parse" => parse::run(arguments),
         _ => run(&part),
     };
     match outcome {

@@ -53,8 +53,12 @@ impl<'r> Combiner<'r> {
             let (mut at, kind) = (first.at, first.kind);
             self.bytes.clear();
             self.bytes.extend_from_slice(first.row.as_bytes());
+            let key = self.merge.key();
             self.merge.advance()?;
-            self.absorb(&mut at, kind, reject)?;
+            // Most UIDs come once.
+            if self.merge.key() == key {
+                self.absorb(&mut at, kind, reject)?;
+            }
             if self.meet_existing(at, reject)? {
                 let ordinal = self.ordinal;
                 self.ordinal += 1;

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -60,25 +61,32 @@ fn touch_ahead(arena: &Arena, next: usize) {
 /// A cursor over a run.
 #[derive(Debug)]
 enum Cursor<'r> {
-    Memory { arena: &'r Arena, next: usize },
+    Memory { arena: &'r Arena, next: usize, record: Option<Record<'r>> },
     File { run: &'r SpilledRun, buffer: Vec<u8>, at: usize, read: u64 },
 }
 
 impl<'r> Cursor<'r> {
+    fn memory(arena: &'r Arena) -> Self {
+        Self::Memory { arena, next: 0, record: arena.get(0) }
+    }
+
     /// The current record.
+    #[inline]
     fn record(&self) -> Option<Record<'_>> {
         match self {
-            Self::Memory { arena, next } => arena.get(*next),
+            Self::Memory { record, .. } => *record,
             Self::File { buffer, at, .. } => buffer.get(*at..).and_then(Record::read),
         }
     }
 
     /// Steps over the current record, and makes sure that the next one is whole in memory.
+    #[inline]
     fn advance(&mut self) -> Result<()> {
         match self {
-            Self::Memory { arena, next } => {
+            Self::Memory { arena, next, record } => {
                 *next += 1;
                 touch_ahead(arena, *next);
+                *record = arena.get(*next);
                 Ok(())
             }
             Self::File { buffer, at, .. } => {
@@ -114,18 +122,28 @@ impl<'r> Cursor<'r> {
 #[derive(Debug)]
 pub(crate) struct Merge<'r> {
     cursors: Vec<Cursor<'r>>,
+    /// The current record of each run that has one.
     heap: BinaryHeap<Reverse<Head>>,
-    single: bool,
 }
 
 /// What orders the current record of a run.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Head {
     key: [u64; 2],
-    /// The whole UID where it is longer than the key.
+    /// What of the UID the key does not hold.
     rest: Vec<u8>,
     at: Place,
     run: usize,
+}
+
+impl Head {
+    fn set(&mut self, record: &Record<'_>) {
+        let uid = record.row.uid();
+        self.key = key(uid);
+        self.rest.clear();
+        self.rest.extend_from_slice(uid.get(16..).unwrap_or_default());
+        self.at = record.at;
+    }
 }
 
 impl<'r> Merge<'r> {
@@ -133,49 +151,39 @@ impl<'r> Merge<'r> {
         arenas: impl Iterator<Item = &'r Arena>,
         spilled: impl Iterator<Item = &'r SpilledRun>,
     ) -> Result<Self> {
-        let in_memory = arenas.filter(|a| !a.is_empty()).map(|arena| Cursor::Memory { arena, next: 0 });
         let on_disk = spilled.map(|run| Cursor::File { run, buffer: Vec::new(), at: 0, read: 0 });
-        let mut cursors: Vec<Cursor<'r>> = in_memory.chain(on_disk).collect();
+        let mut cursors: Vec<Cursor<'r>> = arenas.map(Cursor::memory).chain(on_disk).collect();
         cursors.iter_mut().try_for_each(Cursor::fill)?;
-        let single = cursors.len() == 1;
-        let mut this = Self { cursors, heap: BinaryHeap::new(), single };
-        if !single {
-            (0..this.cursors.len()).for_each(|run| this.enter(run, Vec::new()));
+        let mut heap = BinaryHeap::new();
+        for (run, cursor) in cursors.iter().enumerate() {
+            if let Some(record) = cursor.record() {
+                let mut head = Head { run, ..Head::default() };
+                head.set(&record);
+                heap.push(Reverse(head));
+            }
         }
-        Ok(this)
+        Ok(Self { cursors, heap })
     }
 
-    fn enter(&mut self, run: usize, mut rest: Vec<u8>) {
-        if let Some(record) = self.cursors.get(run).and_then(Cursor::record) {
-            let uid = record.row.uid();
-            rest.clear();
-            rest.extend_from_slice(uid.get(16..).unwrap_or_default());
-            self.heap.push(Reverse(Head { key: key(uid), rest, at: record.at, run }));
-        }
-    }
-
-    fn current(&self) -> usize {
-        self.heap.peek().map_or(0, |head| head.0.run)
+    /// The [`key`] of the least record: records of one UID have the same.
+    pub(crate) fn key(&self) -> Option<[u64; 2]> {
+        self.heap.peek().map(|head| head.0.key)
     }
 
     /// The least record.
     pub(crate) fn record(&self) -> Option<Record<'_>> {
-        if !self.single && self.heap.is_empty() {
-            return None;
-        }
-        self.cursors.get(self.current()).and_then(Cursor::record)
+        self.cursors.get(self.heap.peek()?.0.run).and_then(Cursor::record)
     }
 
     /// Steps over the least record.
     pub(crate) fn advance(&mut self) -> Result<()> {
-        let run = self.current();
-        if let Some(cursor) = self.cursors.get_mut(run) {
-            cursor.advance()?;
-        }
-        if !self.single
-            && let Some(Reverse(head)) = self.heap.pop()
-        {
-            self.enter(run, head.rest);
+        let Some(mut head) = self.heap.peek_mut() else { return Ok(()) };
+        let Some(cursor) = self.cursors.get_mut(head.0.run) else { return Ok(()) };
+        cursor.advance()?;
+        match cursor.record() {
+            // In place: the run that has the least record often has the next one too.
+            Some(record) => head.0.set(&record),
+            None => drop(PeekMut::pop(head)),
         }
         Ok(())
     }

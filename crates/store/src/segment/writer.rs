@@ -381,7 +381,7 @@ impl Sink {
             ..Footer::default()
         };
         let footer_at = tail.at.next_multiple_of(FOOTER_LEN as u64);
-        Ok((Written { footer, file: tail.out.file, footer_at, same }, self.blocks))
+        Ok((Written { footer, file: tail.out.finish()?, footer_at, same }, self.blocks))
     }
 }
 
