@@ -209,7 +209,7 @@ fn nothing_acknowledged_is_lost_when_the_power_fails() {
         return;
     }
     let mut seed = seed();
-    let mut seen = cut(&Scenario::new(words("delta=3 largest=4", 36, seed)), env("POWER_CUTS", 200), seed);
+    let mut seen = cut(&Scenario::new(words("delta=3 largest=4", 36, seed)), env("POWER_CUTS", 80), seed);
     // Every numbered state of the modules flush, load/publish, compact and erase lies between two of these.
     let states = [
         ("commit: mkdir", "store/delta"),
@@ -240,7 +240,7 @@ fn nothing_acknowledged_is_lost_when_the_power_fails() {
         let Some((what, about)) = missing else { break };
         assert!(more < 6, "no power cut after {what} {about}");
         seed = seed.wrapping_add(1);
-        seen.extend(cut(&Scenario::new(words("delta=3 largest=4", 36, seed)), env("POWER_CUTS", 200), seed));
+        seen.extend(cut(&Scenario::new(words("delta=3 largest=4", 36, seed)), env("POWER_CUTS", 80), seed));
     }
 }
 
@@ -251,7 +251,7 @@ fn buffered_commits_of_several_threads_are_lost_from_the_end() {
     }
     let seed = seed();
     let text = "delta=12 largest=3 buffered=3 maintenance=1 from=0,0,0";
-    cut(&Scenario::new(words(text, 18, seed)), env("POWER_CUTS", 60), seed);
+    cut(&Scenario::new(words(text, 18, seed)), env("POWER_CUTS", 30), seed);
 }
 
 /// Batches as long as these have the log's library write some of what it holds again, in files of their own: it did so
@@ -262,7 +262,7 @@ fn long_batches_of_several_threads_are_not_lost() {
         return;
     }
     let seed = seed();
-    cut(&Scenario::new(words("delta=1000 largest=3 from=0,0,0", 16, seed)), env("POWER_CUTS", 60), seed);
+    cut(&Scenario::new(words("delta=1000 largest=3 from=0,0,0", 16, seed)), env("POWER_CUTS", 30), seed);
 }
 
 /// A power cut while a store recovers from the one before, which took buffered commits with it.
@@ -292,7 +292,7 @@ fn nothing_is_lost_when_the_power_fails_again_during_recovery() {
     words.push(format!("from={}", found.steps[0]));
     let acks = Acks::from_steps(&found.steps);
     let scenario = Scenario { words, refused: None, before: Some(before), acks };
-    let seen = cut(&scenario, env("POWER_CUTS", 100), seed);
+    let seen = cut(&scenario, env("POWER_CUTS", 50), seed);
     for (what, about) in [("open: rename", "store/MANIFEST"), ("open: rename", "store/*.seg"), ("open: unlink", "db")] {
         assert!(seen.contains_key(&(what.to_owned(), about.to_owned())), "no power cut after {what} {about}");
     }
@@ -326,12 +326,12 @@ fn crashes_of_many_workloads_lose_nothing() {
         return;
     }
     let seed = seed();
-    let wanted = env("POWER_CRASHES", 120);
+    let wanted = env("POWER_CRASHES", 60);
     let (mut workloads, mut looks, mut cuts, mut refused) = (0, 0, 0, 0);
     while looks < wanted {
         let mut random = Random(seed.wrapping_add(workloads));
         let scenario = any_scenario(&mut random);
-        let (seen, looked) = cut_and_count(&scenario, env("POWER_CUTS", 60), seed.wrapping_add(workloads));
+        let (seen, looked) = cut_and_count(&scenario, env("POWER_CUTS", 30), seed.wrapping_add(workloads));
         workloads += 1;
         looks += looked;
         cuts += seen.values().sum::<u64>();
