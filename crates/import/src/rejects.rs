@@ -3,9 +3,7 @@
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
-use headcount_block::{Identity, Status, User};
-use serde::Serialize;
-use serde::ser::SerializeMap;
+use headcount_block::{Identity, User};
 
 use crate::choose::Reading;
 use crate::csv::{Column, Header};
@@ -13,6 +11,7 @@ use crate::error::ImportError;
 use crate::format::Format;
 use crate::input::Prepared;
 use crate::ldif;
+use crate::own;
 use crate::table::Columns;
 
 /// What a file of rejects looks like.
@@ -66,10 +65,7 @@ impl Rejects {
         self.begin()?;
         let Self { out, style, .. } = self;
         match style {
-            Style::Lines(_) => {
-                serde_json::to_writer(&mut *out, &Object(user))?;
-                out.write_all(b"\n")
-            }
+            Style::Lines(_) => own::write_line(out, user),
             Style::Rows(header) if user.identities.is_empty() => write_row(out, header, user, None),
             Style::Rows(header) => user.identities.iter().try_for_each(|i| write_row(out, header, user, Some(i))),
             Style::Table(columns) => columns.rows_of(user).iter().try_for_each(|row| write_fields(out, columns, row)),
@@ -141,34 +137,5 @@ fn write_field(out: &mut impl Write, field: &str) -> io::Result<()> {
         write!(out, "\"{}\"", field.replace('"', "\"\""))
     } else {
         out.write_all(field.as_bytes())
-    }
-}
-
-/// A user as an object of our exports.
-struct Object<'a>(&'a User);
-
-impl Serialize for Object<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("UID", &self.0.uid)?;
-        if self.0.status == Status::Pending {
-            map.serialize_entry("status", self.0.status.as_str())?;
-        }
-        map.serialize_entry("identities", &Objects(&self.0.identities))?;
-        map.end()
-    }
-}
-
-struct Objects<'a>(&'a [Identity]);
-
-impl Serialize for Objects<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct One<'a> {
-            provider: &'a str,
-            #[serde(rename = "providerUID")]
-            provider_uid: &'a str,
-        }
-        serializer.collect_seq(self.0.iter().map(|i| One { provider: &i.provider, provider_uid: &i.provider_uid }))
     }
 }
