@@ -224,7 +224,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
         None => named.unwrap_or_default(),
     };
     if args.allow_partial {
-        return Err(Failure::usage(format!("everything has its place in {format}: --allow-partial is for other systems")));
+        return Err(Failure::usage(format!(
+            "everything has its place in {format}: --allow-partial is for other systems"
+        )));
     }
     if record.is_none() && args.csv_formula_guard && format != Format::Csv {
         return Err(Failure::usage("--csv-formula-guard is for --format csv alone"));

@@ -98,12 +98,16 @@ impl Tally {
             identities,
         };
         let mut providers: Vec<_> = self.providers.into_iter().map(written).collect();
-        providers.sort_by(|a, b| b.identities.cmp(&a.identities));
+        providers.sort_by_key(|provider| std::cmp::Reverse(provider.identities));
         let left: Vec<_> = self
             .identities_left
             .into_iter()
             .flat_map(|(provider, reasons)| {
-                reasons.into_iter().map(move |(reason, n)| LeftOut { provider: provider.clone(), reason, identities: n })
+                reasons.into_iter().map(move |(reason, n)| LeftOut {
+                    provider: provider.clone(),
+                    reason,
+                    identities: n,
+                })
             })
             .collect();
         HandoverReport {

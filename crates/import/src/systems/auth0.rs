@@ -26,8 +26,7 @@ const PROVIDER: &str = "provider";
 /// Of an identity.
 const PROVIDER_UID: &str = "user_id";
 
-const RECORD: Rule =
-    Rule::new(&[ID], &["identities[]", "user_id|"], &["UID", "provider", "provider_id", "localId"]);
+const RECORD: Rule = Rule::new(&[ID], &["identities[]", "user_id|"], &["UID", "provider", "provider_id", "localId"]);
 
 pub(super) static SPEC: Spec = Spec {
     format: Format::Auth0,
@@ -53,14 +52,7 @@ pub(super) static BACK: Back = Back {
     head: "[",
     tail: "]",
     lines: true,
-    room: Room {
-        uid: 255,
-        identity: Longest::Any,
-        providers: &[],
-        members: &[],
-        one_each: false,
-        pending: false,
-    },
+    room: Room { uid: 255, identity: Longest::Any, providers: &[], members: &[], one_each: false, pending: false },
     // Of a Microsoft account nobody knows whether it is `windowslive` or `waad`: it keeps its name.
     names: OwnNames(&[
         ("google", &["google-oauth2"]),

@@ -51,14 +51,7 @@ pub(super) static BACK: Back = Back {
     tail: "]",
     lines: true,
     // The widths of its columns `external_id`, and `identifier`, which is `provider:subject`.
-    room: Room {
-        uid: 64,
-        identity: Longest::Both(255),
-        providers: &[],
-        members: &[],
-        one_each: false,
-        pending: true,
-    },
+    room: Room { uid: 64, identity: Longest::Both(255), providers: &[], members: &[], one_each: false, pending: true },
     // The ids of providers are the choice of whoever configures Kratos.
     names: OwnNames(&[]),
     write,

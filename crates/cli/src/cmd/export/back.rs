@@ -82,7 +82,6 @@ pub(super) fn run(
 /// Refuses options that mean nothing in other systems' files.
 fn refuse(args: &Args, format: Format) -> Result<(), Failure> {
     let given = [
-        (args.resume.is_some(), "--resume", "it is written anew, in one go"),
         (args.since.is_some(), "--since", "its importer takes users, and no deletions"),
         (args.fields.is_some(), "--fields", "its members are what its importer takes"),
         (args.manifest, "--manifest", "`headcount check` does not know it"),
