@@ -56,9 +56,9 @@ pub use headcount_block::{
     limits,
 };
 pub use headcount_export::{
-    CheckError, CheckReport, Chunk, Chunks, Compression, CompressionError, Digest, DigestAlgorithm, Envelope,
-    Error as ExportError, Export, Field, Fields, FieldsError, Format, Length, Manifest, ManifestError, ManifestFile,
-    Prepared, Problem, ResumeError, ResumeRecord, Summary, Unchecked, check_file, iso8601,
+    CheckError, CheckReport, Chunk, Chunks, Compression, CompressionError, Destination, Digest, DigestAlgorithm,
+    Envelope, Error as ExportError, Export, Field, Fields, FieldsError, Format, Length, Manifest, ManifestError,
+    ManifestFile, Prepared, Problem, ResumeError, ResumeRecord, Summary, Unchecked, Written, check_file, iso8601,
 };
 
 pub use headcount_store::{

@@ -3,7 +3,7 @@
 use std::io;
 
 use headcount::{CheckError, Error, ExportError, ManifestError};
-use headcount_import::{ErrorKind, ImportError};
+use headcount_import::{ErrorKind, HandoverError, ImportError};
 use headcount_server::{ConfigError, EditError};
 
 use crate::failure::{Failure, Kind};
@@ -71,6 +71,28 @@ impl From<ExportError> for Failure {
         Self { kind, error: Box::new(error), hint }
     }
 }
+
+impl From<HandoverError> for Failure {
+    fn from(error: HandoverError) -> Self {
+        let error = match error {
+            HandoverError::Source(source) if !source.is_damage() => return Self::from(Error::from(source)),
+            error => error,
+        };
+        let (kind, hint) = match &error {
+            HandoverError::Cancelled => (Kind::Cancelled, None),
+            HandoverError::Format(_) | HandoverError::Document(_) => (Kind::Usage, None),
+            HandoverError::Misfits { .. } => (Kind::Failed, Some(PARTIAL.to_owned())),
+            HandoverError::Write(source) | HandoverError::Rejects(source) => (Kind::Failed, io_hint(source)),
+            error if error.is_damage() => (Kind::Damage, Some(DAMAGE.to_owned())),
+            _ => (Kind::Failed, None),
+        };
+        Self { kind, error: Box::new(error), hint }
+    }
+}
+
+/// What to do about users that have no place in another system.
+const PARTIAL: &str = "nothing was put in place; --allow-partial writes the others (exit code 3), and --rejects FILE keeps \
+     what is left out";
 
 impl From<ManifestError> for Failure {
     fn from(error: ManifestError) -> Self {

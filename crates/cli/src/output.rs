@@ -131,3 +131,73 @@ impl Write for SharedTarget {
         Ok(())
     }
 }
+
+/// The files of `import --rejects`: the one that was named, and beside it one for each other layout of the inputs.
+#[derive(Debug, Clone)]
+pub(crate) struct RejectFiles {
+    path: PathBuf,
+    open: Arc<Mutex<Vec<(PathBuf, SharedTarget)>>>,
+}
+
+impl RejectFiles {
+    /// Opens the one that was named.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+        let first = SharedTarget::new(Target::open(Some(path))?);
+        Ok(Self { path: path.to_path_buf(), open: Arc::new(Mutex::new(vec![(path.to_path_buf(), first)])) })
+    }
+
+    /// The one that was named.
+    pub(crate) fn first(&self) -> Box<dyn Write + Send> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        match open.first() {
+            Some((_, first)) => Box::new(first.clone()),
+            None => Box::new(io::sink()),
+        }
+    }
+
+    /// Opens one for the layout of `input`, whose name stands in its own: `r.csv` becomes `r.links.csv` for `links.csv`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn apart(&self, input: &str) -> io::Result<Box<dyn Write + Send>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = |n: usize| named_apart(&self.path, input, n);
+        let path = (1..).map(named).find(|path| open.iter().all(|(other, _)| other != path)).unwrap_or_default();
+        let target = Target::open(Some(&path)).map_err(|failure| io::Error::other(failure.error))?;
+        let shared = SharedTarget::new(target);
+        open.push((path, shared.clone()));
+        Ok(Box::new(shared))
+    }
+
+    /// Gives all of them their names.
+    ///
+    /// # Errors
+    /// As [`Target::finish`].
+    pub(crate) fn finish(&self) -> Result<(), Failure> {
+        let open = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
+        open.into_iter().try_for_each(|(_, shared)| shared.finish())
+    }
+}
+
+/// `path` with the name of `input` before its extension, and with a number from the second such name on.
+fn named_apart(path: &Path, input: &str, n: usize) -> PathBuf {
+    let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let number = if n > 1 { format!("-{n}") } else { String::new() };
+    let extension = path.extension().map_or_else(String::new, |e| format!(".{}", e.to_string_lossy()));
+    path.with_file_name(format!("{}.{}{number}{extension}", stem(path), stem(Path::new(input))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_other_layouts_are_named_after_their_inputs() {
+        let named = |path: &str, input: &str, n| named_apart(Path::new(path), input, n).display().to_string();
+        assert_eq!(named("out/r.csv", "in/links.csv", 1), "out/r.links.csv");
+        assert_eq!(named("r", "links.csv.gz", 2), "r.links.csv-2");
+    }
+}

@@ -1,8 +1,6 @@
 //! The front of the crate: parameters in, bytes and a summary out.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::io::Write;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
@@ -23,7 +21,7 @@ use crate::plan::Plan;
 use crate::prepared::Prepared;
 use crate::probe::end_uid;
 use crate::since;
-use crate::sink::{PIPE_PIECE, Sink, WriteSink, enlarge_pipe};
+use crate::sink::{PIPE_PIECE, STDOUT, Sink, WriteSink, enlarge_pipe, stdout};
 
 /// An export of one snapshot: JSON of all registered users, unless set otherwise.
 ///
@@ -242,12 +240,10 @@ impl<S: Source + Clone + 'static> Export<S> {
     /// # Errors
     /// As [`write_to`](Self::write_to).
     pub fn write_stdout(&self) -> Result<Summary, Error> {
-        let name = "standard output";
-        let own = io::stdout().lock().as_fd().try_clone_to_owned();
-        let own = own.map_err(|source| Error::Write { destination: name.to_owned(), source })?;
+        let mut own = stdout()?;
         let is_pipe = enlarge_pipe(&own);
         let piece = if is_pipe && self.workers(false) > 1 { PIPE_PIECE } else { usize::MAX };
-        self.write_pieces(&mut File::from(own), name, piece)
+        self.write_pieces(&mut own, STDOUT, piece)
     }
 
     /// The export as a sequence of buffers, rendered by threads of its own a few buffers ahead. Dropping it ends them.

@@ -184,6 +184,21 @@ impl Partial {
         if sync { sync_dir(&path) } else { Ok(()) }
     }
 
+    /// Removes the record of an earlier export to the same place: what is written now cannot be resumed.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub(crate) fn unrecord(&self) -> Result<(), Error> {
+        remove(&beside(&self.target, RECORD)?)
+    }
+
+    /// Removes the file in work, unless somebody else has taken its name.
+    pub(crate) fn discard(self) {
+        if self.is_named() {
+            self.remove_both();
+        }
+    }
+
     /// Sets aside room for `len` bytes, so that a full disk is found before the work. The file's length stays as it is:
     /// an export that is killed never looks whole.
     ///

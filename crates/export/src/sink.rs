@@ -53,6 +53,15 @@ impl<W: Write + Send> Sink for WriteSink<'_, W> {
     }
 }
 
+/// What errors call standard output.
+pub(crate) const STDOUT: &str = "standard output";
+
+/// Standard output as a file, past any buffer of this process.
+pub(crate) fn stdout() -> Result<File, Error> {
+    let own = io::stdout().lock().as_fd().try_clone_to_owned();
+    own.map(File::from).map_err(|source| Error::Write { destination: STDOUT.to_owned(), source })
+}
+
 /// Writes to regular files begin and end at multiples of this, but for the first after a cut and the last.
 const ALIGN: usize = 64 << 10;
 

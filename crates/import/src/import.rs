@@ -19,7 +19,7 @@ use crate::mapping::Mapping;
 use crate::names::ProviderNames;
 use crate::parse::{Counts, EXAMPLES, OnInvalid};
 use crate::read::{AllRead, Names, Plan, read_all};
-use crate::rejects::Rejects;
+use crate::rejects::{Open, Rejects};
 use crate::report::{FileReport, ProviderCount, RejectedExample, Report};
 
 /// An import into a store: all inputs are one load, all or nothing.
@@ -35,6 +35,7 @@ pub struct Import<'s> {
     options: LoadOptions,
     progress: Arc<Progress>,
     rejects: Option<Box<dyn Write + Send>>,
+    rejects_apart: Option<Open>,
     settings: Settings,
 }
 
@@ -55,6 +56,7 @@ impl<'s> Import<'s> {
             options: LoadOptions::default(),
             progress: Arc::default(),
             rejects: None,
+            rejects_apart: None,
             settings: Settings::default(),
         }
     }
@@ -93,6 +95,18 @@ impl<'s> Import<'s> {
     #[must_use]
     pub fn rejects(mut self, rejects: Option<Box<dyn Write + Send>>) -> Self {
         self.rejects = rejects;
+        self
+    }
+
+    /// Where skipped records go whose layout (format, or CSV header) is not that of the first input: `open` is called
+    /// for each such layout that has some, with the name of the first input of that layout. Without it, inputs of several
+    /// layouts are refused when [`rejects`](Self::rejects) is set.
+    #[must_use]
+    pub fn rejects_apart(
+        mut self,
+        open: impl FnMut(&str) -> io::Result<Box<dyn Write + Send>> + Send + 'static,
+    ) -> Self {
+        self.rejects_apart = Some(Box::new(open));
         self
     }
 
@@ -148,7 +162,7 @@ impl<'s> Import<'s> {
     }
 
     fn read_and_load(self) -> Result<Report, ImportError> {
-        let Self { store, format, inputs, options, progress, rejects, settings } = self;
+        let Self { store, format, inputs, options, progress, rejects, rejects_apart, settings } = self;
         let settings = Arc::new(settings);
         check_settings(&settings, format)?;
         if inputs.is_empty() {
@@ -162,7 +176,7 @@ impl<'s> Import<'s> {
         progress.set_total_bytes(inputs.iter().map(Prepared::file_len).sum::<Option<u64>>().unwrap_or(0));
         let names = Names::of(&inputs);
         let rejects = rejects.filter(|_| options.skip_rejected);
-        let mut rejects = rejects.map(|out| Rejects::new(out, &inputs)).transpose()?;
+        let mut rejects = rejects.map(|out| Rejects::new(out, rejects_apart, &inputs)).transpose()?;
         let on_invalid = match (options.skip_rejected, &rejects) {
             (false, _) => OnInvalid::Fail,
             (true, None) => OnInvalid::Count,
@@ -287,7 +301,7 @@ impl Draft {
                 });
             }
             let Some(rejects) = rejects.as_mut() else { return Ok(()) };
-            rejects.user(&rejection.user)?;
+            rejects.user(rejection.at.file, &rejection.user)?;
             // Nothing may be left to fail once the load is published.
             rejects.flush()
         };

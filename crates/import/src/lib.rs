@@ -1,4 +1,4 @@
-//! Other systems' user files in: two dozen formats of JSON, NDJSON, CSV and LDIF, plain or compressed.
+//! Other systems' user files: two dozen formats of JSON, NDJSON, CSV and LDIF in, four of them out.
 //!
 //! An [`Import`] reads any number of inputs into one bulk load of a store, all or nothing:
 //!
@@ -14,11 +14,15 @@
 //! thing fits, that is an error that names the candidates. An empty input is one such, unless its format is given:
 //! then NDJSON of no lines is no users, while a document and a CSV header are missing.
 //!
+//! A [`Handover`] writes the users of a snapshot for another system, in the form that its own importer takes and that
+//! [`Import`] reads; what has no place there is reported.
+//!
 //! [`Lines`] reads user objects and [`Operation`]s one by one as they come, for a program that commits them.
 //!
 //! What is accepted is decided by `serde_json`, and for CSV with quotes by `csv_core` after a check that RFC 4180 is
 //! kept. The fast paths in front of them take only records that the parsers would read alike.
 
+mod back;
 mod choose;
 mod chunk;
 mod complete;
@@ -30,6 +34,8 @@ mod draft;
 mod error;
 mod format;
 mod gigya;
+mod handover;
+mod handover_report;
 mod import;
 mod input;
 mod json;
@@ -40,6 +46,7 @@ mod mapping;
 mod names;
 mod object;
 mod operation;
+mod own;
 mod parse;
 mod path;
 mod probe;
@@ -56,6 +63,8 @@ mod walk;
 
 pub use error::{BadDocument, BadRecord, ErrorKind, ImportError, Position, Unit};
 pub use format::{Format, UnknownFormatName};
+pub use handover::{Handover, HandoverError};
+pub use handover_report::{HandoverReport, LeftOut, Misfit, MisfitExample, WrittenProvider};
 pub use import::Import;
 pub use input::{Compression, Input};
 pub use lines::{Line, Lines};

@@ -42,6 +42,20 @@ impl ProviderNames {
     }
 }
 
+/// The names that a system has for providers, its first choice in front, each beside Gigya's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OwnNames(pub(crate) &'static [(&'static str, &'static [&'static str])]);
+
+impl OwnNames {
+    /// What the system calls `provider`: names of its own stay, other systems' spellings become the system's, and unknown
+    /// names stay too.
+    pub(crate) fn of(self, provider: &str) -> &str {
+        let gigya = spelled(provider);
+        let own = self.0.iter().find(|(name, _)| *name == gigya).map_or(&[][..], |(_, own)| own);
+        if own.contains(&provider) { provider } else { own.first().copied().unwrap_or(provider) }
+    }
+}
+
 fn spelled(provider: &str) -> &str {
     let known = |spellings: &[&str]| spellings.iter().any(|s| s.eq_ignore_ascii_case(provider));
     SPELLINGS.iter().find(|(_, spellings)| known(spellings)).map_or(provider, |(name, _)| name)
@@ -50,6 +64,23 @@ fn spelled(provider: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_system_gets_its_own_names_and_keeps_those_that_it_has() {
+        let names = OwnNames(&[("google", &["google-oauth2"]), ("linkedin", &["linkedin", "linkedin-openid-connect"])]);
+        for (provider, own) in [
+            ("google", "google-oauth2"),
+            ("google.com", "google-oauth2"),
+            ("Google", "google-oauth2"),
+            ("oauth_linkedin", "linkedin"),
+            ("linkedin-openid-connect", "linkedin-openid-connect"),
+            ("googleplus", "googleplus"),
+            ("github.com", "github.com"),
+            ("site", "site"),
+        ] {
+            assert_eq!(names.of(provider), own);
+        }
+    }
 
     #[test]
     fn known_spellings_become_one_and_others_stay() {

@@ -262,7 +262,7 @@ impl Collected<'_> {
         match &mut self.rejects {
             None => Ok(()),
             Some(rejects) => rejects
-                .raw(&outcome.refused.raw)
+                .raw(file, &outcome.refused.raw)
                 .map_err(|e| ImportError::io("write", "the file of rejected records", e)),
         }
     }

@@ -3,9 +3,7 @@
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
-use headcount_block::{Identity, Status, User};
-use serde::Serialize;
-use serde::ser::SerializeMap;
+use headcount_block::{Identity, User};
 
 use crate::choose::Reading;
 use crate::csv::{Column, Header};
@@ -13,6 +11,7 @@ use crate::error::ImportError;
 use crate::format::Format;
 use crate::input::Prepared;
 use crate::ldif;
+use crate::own;
 use crate::table::Columns;
 
 /// What a file of rejects looks like.
@@ -28,48 +27,79 @@ enum Style {
     Entries(&'static str),
 }
 
-/// Writes refused records.
+/// Opens a destination for records of another layout; the name is that of the first input that has it.
+pub(crate) type Open = Box<dyn FnMut(&str) -> io::Result<Box<dyn Write + Send>> + Send>;
+
+/// Writes refused records: those of each layout to a destination of their own.
 pub(crate) struct Rejects {
-    out: BufWriter<Box<dyn Write + Send>>,
+    sheets: Vec<Sheet>,
+    /// The sheet of each input.
+    of_input: Vec<usize>,
+    open: Option<Open>,
+}
+
+/// The refused records of one layout.
+struct Sheet {
     style: Style,
+    /// The first input of this layout.
+    name: String,
+    /// Opened when something is written to it, but for the first.
+    out: Option<BufWriter<Box<dyn Write + Send>>>,
     begun: bool,
 }
 
 impl Rejects {
-    /// A writer for the refused records of these inputs.
+    /// A writer for the refused records of these inputs: those of the first and of others with its layout go to `out`.
     ///
     /// # Errors
-    /// [`ImportError::Usage`] when their records cannot stand in one file.
-    pub(crate) fn new(out: Box<dyn Write + Send>, inputs: &[Prepared]) -> Result<Self, ImportError> {
-        let mut styles = inputs.iter().map(|input| (style(input), &input.name));
-        let (style, first) = styles.next().ok_or_else(|| ImportError::Usage("no input".to_owned()))?;
-        if let Some((_, other)) = styles.find(|(s, _)| *s != style) {
+    /// [`ImportError::Usage`] when there are several layouts, and nothing that opens destinations for them.
+    pub(crate) fn new(
+        out: Box<dyn Write + Send>,
+        open: Option<Open>,
+        inputs: &[Prepared],
+    ) -> Result<Self, ImportError> {
+        let mut sheets: Vec<Sheet> = Vec::new();
+        let mut of_input = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            let style = style(input);
+            let known = sheets.iter().position(|sheet| sheet.style == style);
+            of_input.push(known.unwrap_or(sheets.len()));
+            if known.is_none() {
+                sheets.push(Sheet { style, name: input.name.clone(), out: None, begun: false });
+            }
+        }
+        if let ([first, other, ..], None) = (sheets.as_slice(), &open) {
             return Err(ImportError::Usage(format!(
-                "the rejected records of {first} and {other} cannot share one file, since their formats or CSV headers \
-                 differ: import them one after the other"
+                "the rejected records of {} and {} cannot share one file, since their formats or CSV headers differ: \
+                 give a destination for each, or import them one after the other",
+                first.name, other.name
             )));
         }
-        Ok(Self { out: BufWriter::new(out), style, begun: false })
+        if let Some(first) = sheets.first_mut() {
+            first.out = Some(BufWriter::new(out));
+        }
+        Ok(Self { sheets, of_input, open })
     }
 
-    /// Writes records as they were, each with its line end.
-    pub(crate) fn raw(&mut self, lines: &[u8]) -> io::Result<()> {
+    /// Writes records of an input as they were, each with its line end.
+    pub(crate) fn raw(&mut self, input: u16, lines: &[u8]) -> io::Result<()> {
         if lines.is_empty() {
             return Ok(());
         }
-        self.begin()?;
-        self.out.write_all(lines)
+        let sheet = self.sheet_of(input);
+        self.begun(sheet)?.1.write_all(lines)
     }
 
-    /// Writes a user that the loader refused.
-    pub(crate) fn user(&mut self, user: &User) -> io::Result<()> {
-        self.begin()?;
-        let Self { out, style, .. } = self;
+    /// Writes a user that the loader refused, and of which a record was in this input: where its identities can stand.
+    pub(crate) fn user(&mut self, input: u16, user: &User) -> io::Result<()> {
+        let own = self.sheet_of(input);
+        let holds = |sheet: &Sheet| user.identities.is_empty() || sheet.style.holds_identities();
+        let fits = self.sheets.get(own).is_some_and(holds);
+        let other = || self.sheets.iter().position(holds);
+        let sheet = if fits { own } else { other().unwrap_or(own) };
+        let (style, out) = self.begun(sheet)?;
         match style {
-            Style::Lines(_) => {
-                serde_json::to_writer(&mut *out, &Object(user))?;
-                out.write_all(b"\n")
-            }
+            Style::Lines(_) => own::write_line(out, user),
             Style::Rows(header) if user.identities.is_empty() => write_row(out, header, user, None),
             Style::Rows(header) => user.identities.iter().try_for_each(|i| write_row(out, header, user, Some(i))),
             Style::Table(columns) => columns.rows_of(user).iter().try_for_each(|row| write_fields(out, columns, row)),
@@ -82,17 +112,40 @@ impl Rejects {
 
     /// Writes what is buffered.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+        self.sheets.iter_mut().filter_map(|sheet| sheet.out.as_mut()).try_for_each(Write::flush)
     }
 
-    fn begin(&mut self) -> io::Result<()> {
-        if std::mem::replace(&mut self.begun, true) {
-            return Ok(());
+    fn sheet_of(&self, input: u16) -> usize {
+        self.of_input.get(usize::from(input)).copied().unwrap_or_default()
+    }
+
+    /// A sheet that is open and has its header.
+    fn begun(&mut self, sheet: usize) -> io::Result<(&Style, &mut impl Write)> {
+        let Self { sheets, open, .. } = self;
+        let missing = || io::Error::other("rejected records of an input that was not prepared");
+        let Sheet { style, name, out, begun } = sheets.get_mut(sheet).ok_or_else(missing)?;
+        let out = match out {
+            Some(out) => out,
+            none => none.insert(BufWriter::new(open.as_mut().ok_or_else(missing)?(name)?)),
+        };
+        if !std::mem::replace(begun, true) {
+            match &style {
+                Style::Rows(header) => write!(out, "{}\r\n", header.raw)?,
+                Style::Table(columns) if !columns.header.is_empty() => write!(out, "{}\r\n", columns.header)?,
+                _ => {}
+            }
         }
-        match &self.style {
-            Style::Rows(header) => write!(self.out, "{}\r\n", header.raw),
-            Style::Table(columns) if !columns.header.is_empty() => write!(self.out, "{}\r\n", columns.header),
-            _ => Ok(()),
+        Ok((style, out))
+    }
+}
+
+impl Style {
+    /// Whether the identities of a user can be written in it.
+    fn holds_identities(&self) -> bool {
+        match self {
+            Self::Lines(_) | Self::Rows(_) => true,
+            Self::Table(columns) => !columns.links.is_empty(),
+            Self::Entries(_) => false,
         }
     }
 }
@@ -141,34 +194,5 @@ fn write_field(out: &mut impl Write, field: &str) -> io::Result<()> {
         write!(out, "\"{}\"", field.replace('"', "\"\""))
     } else {
         out.write_all(field.as_bytes())
-    }
-}
-
-/// A user as an object of our exports.
-struct Object<'a>(&'a User);
-
-impl Serialize for Object<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("UID", &self.0.uid)?;
-        if self.0.status == Status::Pending {
-            map.serialize_entry("status", self.0.status.as_str())?;
-        }
-        map.serialize_entry("identities", &Objects(&self.0.identities))?;
-        map.end()
-    }
-}
-
-struct Objects<'a>(&'a [Identity]);
-
-impl Serialize for Objects<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct One<'a> {
-            provider: &'a str,
-            #[serde(rename = "providerUID")]
-            provider_uid: &'a str,
-        }
-        serializer.collect_seq(self.0.iter().map(|i| One { provider: &i.provider, provider_uid: &i.provider_uid }))
     }
 }

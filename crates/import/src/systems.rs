@@ -1,4 +1,4 @@
-//! The systems whose exports can be read: a table of shapes and a mapping each.
+//! The systems whose exports can be read, and that users can be written for: tables of shapes and mappings.
 
 mod auth0;
 mod authentik;
@@ -26,7 +26,11 @@ pub(crate) use firebase::COLUMNS as FIREBASE_COLUMNS;
 pub(crate) use gigya::FINALIZE;
 pub(crate) use map::map as by_mapping;
 
+use crate::back::Back;
 use crate::spec::Spec;
+
+/// The systems that users can be written for.
+pub(crate) const BACK: [&Back; 4] = [&auth0::BACK, &firebase::BACK, &keycloak::BACK, &kratos::BACK];
 
 /// All systems.
 pub(crate) fn all() -> impl Iterator<Item = &'static Spec> {

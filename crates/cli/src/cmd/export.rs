@@ -1,5 +1,8 @@
 //! `headcount export`
 
+mod back;
+
+use std::fmt;
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +38,11 @@ and unchanged.
 of users each, which gzip, zstd and `headcount import` read as one. Level 1 unless given, as in
 gzip:6 (1 to 9) or zstd:9 (-7 to 19).
 
+auth0, firebase, keycloak and kratos are files for those systems' own importers, and for
+`headcount import`; auth0 and kratos one object a line when FILE ends in .ndjson. What has no place
+there is listed, and nothing is written; --allow-partial writes the rest (exit code 3), --rejects
+keeps what was left out. docs/IMPORTING.md says under \"Back again\" what each system then needs.
+
 Examples:
   headcount export site.hc > users.json
   headcount export site.hc -o users.csv --fields uid,provider,providerUID,status --include-pending
@@ -44,7 +52,9 @@ Examples:
   headcount export site.hc -o users.csv.gz
   headcount export site.hc --compress zstd:3 > users.json.zst
   headcount export site.hc --resume users.ndjson
-  headcount export site.hc --format ndjson | wc -l";
+  headcount export site.hc --format ndjson | wc -l
+  headcount export site.hc --format keycloak -o users.json
+  headcount export site.hc --format firebase -o users.json --allow-partial --rejects left.ndjson";
 
 /// Options of `headcount export`.
 #[derive(Debug, clap::Args)]
@@ -55,7 +65,8 @@ pub(crate) struct Args {
     /// Write to FILE instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Format [default: by FILE's extension (.json, .csv, .ndjson, .jsonl, before .gz or .zst), or json]
+    /// Format, ours or another system's [default: by FILE's extension (.json, .csv, .ndjson, .jsonl, before .gz or .zst),
+    /// or json]
     #[arg(long, value_enum)]
     format: Option<FormatArg>,
     /// Comma list of uid, provider, providerUID, status [default: uid,provider,providerUID]
@@ -101,6 +112,12 @@ pub(crate) struct Args {
     /// Wait until FILE is on the disk
     #[arg(long)]
     fsync: bool,
+    /// Of auth0, firebase, keycloak, kratos: leave out what has no place there (exit code 3), instead of failing
+    #[arg(long)]
+    allow_partial: bool,
+    /// Write what was left out to FILE, as NDJSON that can be imported
+    #[arg(long, value_name = "FILE", requires = "allow_partial")]
+    rejects: Option<PathBuf>,
     /// Write the summary as one line of JSON
     #[arg(long)]
     json: bool,
@@ -112,14 +129,39 @@ enum FormatArg {
     Csv,
     #[value(alias = "jsonl")]
     Ndjson,
+    Auth0,
+    Firebase,
+    Keycloak,
+    Kratos,
 }
 
-impl From<FormatArg> for Format {
+/// A format of ours, or another system's by the name that imports have for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Own(Format),
+    Other(headcount_import::Format),
+}
+
+impl From<FormatArg> for Wanted {
     fn from(format: FormatArg) -> Self {
+        use headcount_import::Format as Other;
         match format {
-            FormatArg::Json => Self::Json,
-            FormatArg::Csv => Self::Csv,
-            FormatArg::Ndjson => Self::Ndjson,
+            FormatArg::Json => Self::Own(Format::Json),
+            FormatArg::Csv => Self::Own(Format::Csv),
+            FormatArg::Ndjson => Self::Own(Format::Ndjson),
+            FormatArg::Auth0 => Self::Other(Other::Auth0),
+            FormatArg::Firebase => Self::Other(Other::Firebase),
+            FormatArg::Keycloak => Self::Other(Other::Keycloak),
+            FormatArg::Kratos => Self::Other(Other::Kratos),
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own(format) => format.fmt(f),
+            Self::Other(format) => format.fmt(f),
         }
     }
 }
@@ -175,16 +217,25 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     let file = args.output.as_deref().filter(|path| *path != Path::new("-"));
     let record = args.resume.as_deref().map(|path| begun(args, path)).transpose()?;
     let (named, packed) = file.map(of_name).unwrap_or_default();
-    let format = args.format.map(Format::from).or(named).unwrap_or_default();
     let compression = args.compress.map_or(packed, |Compress(given)| given);
+    let format = match args.format.map(Wanted::from) {
+        Some(Wanted::Other(other)) => return back::run(args, other, (file, named), compression, ui),
+        Some(Wanted::Own(own)) => own,
+        None => named.unwrap_or_default(),
+    };
+    if args.allow_partial {
+        return Err(Failure::usage(format!(
+            "everything has its place in {format}: --allow-partial is for other systems"
+        )));
+    }
     if record.is_none() && args.csv_formula_guard && format != Format::Csv {
         return Err(Failure::usage("--csv-formula-guard is for --format csv alone"));
     }
     if args.manifest && record.is_none() && file.is_none() {
         return Err(Failure::usage("--manifest is of a file: give -o FILE too"));
     }
-    if compression.is_some() && file.is_none() && record.is_none() && io::stdout().is_terminal() {
-        return Err(Failure::usage("compressed users are not for a terminal: give -o FILE, or send them into a pipe"));
+    if compression.is_some() && file.is_none() && record.is_none() {
+        refuse_terminal()?;
     }
     let file = args.resume.as_deref().or(file);
     let progress = Arc::new(Progress::default());
@@ -206,6 +257,14 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
         ui.note(&format!("manifest {}: {} {}", manifest.display(), digest.algorithm, digest.hex));
     }
     Ok(Outcome::Done)
+}
+
+/// Compressed users are not for reading.
+fn refuse_terminal() -> Result<(), Failure> {
+    if io::stdout().is_terminal() {
+        return Err(Failure::usage("compressed users are not for a terminal: give -o FILE, or send them into a pipe"));
+    }
+    Ok(())
 }
 
 /// What a server that has the store is asked for the same users.
@@ -264,7 +323,7 @@ fn contradictions(args: &Args, file: &Path, record: &ResumeRecord) -> Vec<String
     let yes = |on: bool| on.then(|| "yes".to_owned());
     let path = |path: &Path| path.display().to_string();
     given("output", args.output.as_deref().map(path), Some(path(file)));
-    given("format", args.format.map(|f| Format::from(f).to_string()), Some(record.format.to_string()));
+    given("format", args.format.map(|f| Wanted::from(f).to_string()), Some(record.format.to_string()));
     given("fields", args.fields.map(|f| f.to_string()), Some(record.fields.to_string()));
     given("limit", args.limit.map(|n| n.to_string()), record.limit.map(|n| n.to_string()));
     given("after", args.after.clone(), record.after.clone());

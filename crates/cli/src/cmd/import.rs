@@ -1,6 +1,6 @@
 //! `headcount import`
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use headcount_import::{Format, Import, ImportError, Input, Mapping, ProviderName
 use crate::failure::{Failure, Kind, Outcome};
 use crate::input::{self, STDIN};
 use crate::interrupt::cancel_on_signals;
-use crate::output::{SharedTarget, Target};
+use crate::output::RejectFiles;
 use crate::progress::{Rate, watch};
 use crate::size::{human_count, parse_size};
 use crate::store::Destination;
@@ -71,7 +71,8 @@ pub(crate) struct Args {
     /// Load the valid records and leave out the others (exit code 3), instead of loading nothing
     #[arg(long)]
     skip_invalid: bool,
-    /// Write the records that were left out to FILE, in their format, to be mended and imported again
+    /// Write the records that were left out to FILE, in their format, to be mended and imported again; those of files
+    /// of another layout beside it: for links.csv, r.csv becomes r.links.csv
     #[arg(long, value_name = "FILE", requires = "skip_invalid")]
     rejects: Option<PathBuf>,
     /// When the files hold a UID twice: refuse, unite the identities, or take the last
@@ -135,7 +136,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     let started = Instant::now();
     let progress = Arc::new(Progress::default());
     let inputs = inputs(args, &progress)?;
-    let rejects = args.rejects.as_deref().map(|path| Target::open(Some(path)).map(SharedTarget::new)).transpose()?;
+    let rejects = args.rejects.as_deref().map(RejectFiles::open).transpose()?;
     cancel_on_signals(&progress)?;
 
     let destination = Destination::open(&args.store, args.dry_run, ui)?;
@@ -151,7 +152,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
         .allow_partial(args.allow_partial)
         .options(options(args))
         .progress(Arc::clone(&progress))
-        .rejects(rejects.clone().map(|shared| Box::new(shared) as Box<dyn Write + Send>));
+        .rejects(rejects.as_ref().map(RejectFiles::first));
+    if let Some(files) = rejects.clone() {
+        import = import.rejects_apart(move |input| files.apart(input));
+    }
     for input in inputs {
         import = import.input(input);
     }
@@ -167,7 +171,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
         }
     };
     destination.store.close()?;
-    rejects.map_or(Ok(()), SharedTarget::finish)?;
+    rejects.map_or(Ok(()), |files| files.finish())?;
     Summary::new(&report, args, started).show(args, ui)?;
     Ok(if report.rejected > 0 { Outcome::Rejected } else { Outcome::Done })
 }

@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod formats;
+mod handover;
 mod mapping;
 mod options;
 mod skip_invalid;

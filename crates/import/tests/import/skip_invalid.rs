@@ -1,8 +1,10 @@
 //! Imports that skip invalid records: what is loaded, reported and written to the file of rejects.
 
+use std::sync::{Arc, Mutex};
+
 use headcount_block::User;
-use headcount_import::{ErrorKind, Format, Import, Report};
-use headcount_store::{LoadOptions, Store};
+use headcount_import::{ErrorKind, Format, Import, Input, Report};
+use headcount_store::{Existing, LoadOptions, Store};
 
 use super::{Shared, inputs, store, users};
 
@@ -124,6 +126,71 @@ fn rejects_of_different_layouts_are_refused_before_anything_is_read() {
         assert!(error.to_string().contains(named), "{error}");
         assert!(inputs(Import::new(&store).options(skip()), contents).run().is_ok());
     }
+}
+
+/// Two tables of one system: the rejects of each stand under its own header, a refused user where its identities can.
+#[test]
+fn rejects_of_different_layouts_go_to_destinations_of_their_own() {
+    let users_table = "id,aud,deleted_at\nu1,x,\n,x,\nu2,x,\nu3,x,\n";
+    let links =
+        "provider_id,user_id,identity_data,provider\n1,u1,{},google\n,u1,{},github\n1,u2,{},google\n9,u2,{},github\n";
+    let (first, apart) = (Shared::default(), Shared::default());
+    let opened = Arc::new(Mutex::new(Vec::new()));
+    let store = store();
+    let (to, noted) = (apart.clone(), Arc::clone(&opened));
+    let import =
+        Import::new(&store).options(skip()).rejects(Some(Box::new(first.clone()))).rejects_apart(move |name| {
+            noted.lock().unwrap().push(name.to_owned());
+            Ok(Box::new(to.clone()))
+        });
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).unwrap();
+        Input::path(dir.path().join(name))
+    };
+    let report = import.input(path("users.csv", users_table)).input(path("links.csv", links)).run().unwrap();
+    assert_eq!(reasons(&report), [("half-identity", 1), ("identity-taken", 1), ("limit", 1)]);
+    assert_eq!(users(&store), [User::new("u1").with_identity("google", "1"), User::new("u3")]);
+    assert_eq!(first.text(), "id,aud,deleted_at\r\n,x,\r\n");
+    let header = "provider_id,user_id,identity_data,provider";
+    let kept = format!("{header}\r\n,u1,{{}},github\r\n9,u2,,github\r\n1,u2,,google\r\n");
+    assert_eq!(sorted(&apart.text()), sorted(&kept));
+    let links_name = dir.path().join("links.csv").display().to_string();
+    assert_eq!(*opened.lock().unwrap(), [links_name]);
+    // Mended, they can be imported as they are.
+    let mended =
+        [first.text().replace("\n,x", "\nu4,x"), apart.text().replace("\n,u1", "\n7,u1").replace("\n1,u2", "\n2,u2")];
+    let import = Import::new(&store).options(LoadOptions { existing: Existing::Merge, ..LoadOptions::default() });
+    import.input(path("users.csv", &mended[0])).input(path("links.csv", &mended[1])).run().unwrap();
+    let again: Vec<_> = users(&store).into_iter().map(|u| (u.uid, u.identities.len())).collect();
+    let expected = [("u1", 2), ("u2", 2), ("u3", 0), ("u4", 0)].map(|(uid, n)| (uid.to_owned(), n));
+    assert_eq!(again, expected);
+}
+
+/// Nothing is opened for a layout none of whose records is refused, and what cannot be opened fails the import.
+#[test]
+fn a_destination_of_its_own_is_opened_when_it_is_needed() {
+    let text: [&[u8]; 2] = [b"uid,provider,providerUID\na,p,1\n", b"{\"UID\":\"b\"}\n"];
+    let bad: [&[u8]; 2] = [text[0], b"{\"UID\":5}\n"];
+    for (contents, fails) in [(text, false), (bad, true)] {
+        let store = store();
+        let import = Import::new(&store).options(skip()).rejects(Some(Box::new(Shared::default())));
+        let import = import.rejects_apart(|_| Err(std::io::Error::from_raw_os_error(28)));
+        let outcome = inputs(import, &contents).run().map(|report| report.users).map_err(|e| e.to_string());
+        match outcome {
+            Ok(users) => assert!(!fails && users == 2),
+            Err(message) => {
+                assert!(fails && message.contains("rejected records") && message.contains("No space left"), "{message}")
+            }
+        }
+        assert_eq!(users(&store).is_empty(), fails);
+    }
+}
+
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
+    lines
 }
 
 #[test]
