@@ -125,7 +125,7 @@ impl Soak {
             let least = self.least();
             let snapshot = self.store.snapshot();
             let mut out = Vec::new();
-            let export = Export::new(&snapshot).format(Format::Ndjson).threads(1 + n as usize % 2);
+            let export = Export::new(&snapshot).format(Format::Ndjson).threads(if n % 2 == 0 { 1 } else { 2 });
             let summary = export.write_to(&mut out).unwrap();
             let text = String::from_utf8(out).unwrap();
             assert_eq!(summary.users, text.lines().count() as u64);
