@@ -37,6 +37,7 @@
 //! - [`Batch`]: what a commit can do, and [`Precondition`]s; [`Durability`]: when it answers.
 //! - [`Snapshot`]: lookups by UID and by identity, ranges and prefixes of UIDs, changes since a seq, backups.
 //! - [`Export`]: formats, fields, `limit`, `after`, exact lengths, files that can be resumed, writers and chunks.
+//! - [`Destination`]: where an export goes that somebody else renders, with the same care for files and compression.
 //! - [`salvage`]: everything intact of a damaged store in a new one, and a list of what is not.
 //! - [`check_file`]: whether an exported file is whole and unchanged, by its [`Manifest`] or by what it shows.
 //! - [`method`]: `socialize.exportUsers` as its clients know it, for an HTTP server to put on a socket.
