@@ -39,6 +39,18 @@ quickstart:
 deny:
     .ci/run deny
 
+# The tests under the address sanitizer
+asan:
+    .ci/run asan
+
+# Whether tests notice changes of the code: `just mutants --file=crates/block/src/find.rs`
+mutants *ARGS="--shard 1/20":
+    MUTANTS="{{ARGS}}" .ci/run mutants
+
+# Export, import and the server under hard limits on memory
+limits:
+    .ci/run limits
+
 # The benchmarks, about two minutes; sizes in benches/README.md
 bench *ARGS:
     cargo bench -p headcount-benches {{ARGS}}

@@ -32,10 +32,10 @@ def store(headcount, directory, users):
 
 
 class Server:
-    """`headcount serve`, until it is stopped."""
+    """`headcount serve`, until it is stopped; `before` is a command that starts it, such as prlimit."""
 
-    def __init__(self, headcount, path, log, options=()):
-        command = [headcount, "serve", path, "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]
+    def __init__(self, headcount, path, log, options=(), before=()):
+        command = [*before, headcount, "serve", path, "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]
         command += ["--insecure-loopback", "--log-level", "warn", "--audit-log", log.with_suffix(".audit"), *options]
         self.log = open(log, "w+", encoding="utf-8")
         self.process = subprocess.Popen(command, stderr=self.log)

@@ -58,9 +58,12 @@ impl BulkLoad {
     /// A shard for one thread. Make as many as [`LoadOptions::threads`] says: they share the memory.
     #[must_use]
     pub fn shard(&self) -> Shard {
-        // Six tenths for rows, a third for index entries, the rest is slack.
-        let share = self.options.memory / 10 * 6 / self.options.threads.max(1) as u64;
-        Shard::new(usize::try_from(share).unwrap_or(usize::MAX), &self.store.tmp())
+        Shard::new(self.memory_of_rows() / self.options.threads.max(1), &self.store.tmp())
+    }
+
+    /// Bytes for rows: six tenths; a third is for index entries, the rest is slack.
+    fn memory_of_rows(&self) -> usize {
+        usize::try_from(self.options.memory / 10 * 6).unwrap_or(usize::MAX)
     }
 
     /// Sorts, checks, writes and publishes what the shards hold. What is rejected goes to `rejects`; unless
@@ -163,7 +166,8 @@ impl BulkLoad {
         reject: &mut dyn FnMut(Rejection) -> Result<()>,
         each: &mut dyn FnMut(&Candidate<'_>, RowRef<'_>) -> Result<()>,
     ) -> Result<Combined> {
-        let merge = Merge::new(shards.iter().map(|s| &s.arena), shards.iter().flat_map(|s| &s.runs))?;
+        let (arenas, runs) = (shards.iter().map(|s| &s.arena), shards.iter().flat_map(|s| &s.runs));
+        let merge = Merge::new(arenas, runs, self.memory_of_rows())?;
         let mut combiner = Combiner::new(merge, &self.options, &self.base);
         let mut buf = RowBuf::new();
         while let Some(candidate) = combiner.next(reject)? {

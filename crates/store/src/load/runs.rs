@@ -12,8 +12,10 @@ use super::options::Place;
 use crate::error::{Error, Result};
 use crate::files;
 
-/// Bytes that are written or read at a time.
+/// Bytes that are written at a time, and the most that are read of a run at a time.
 const BUFFER: usize = 1 << 20;
+/// The least that is read of a run at a time: below it, a merge of very many runs would do nothing but reads.
+const LEAST: usize = 16 << 10;
 /// Rows of an arena that are touched at a time, ahead of need: they lie in memory in the order they came.
 const AHEAD: usize = 16;
 
@@ -62,7 +64,7 @@ fn touch_ahead(arena: &Arena, next: usize) {
 #[derive(Debug)]
 enum Cursor<'r> {
     Memory { arena: &'r Arena, next: usize, record: Option<Record<'r>> },
-    File { run: &'r SpilledRun, buffer: Vec<u8>, at: usize, read: u64 },
+    File { run: &'r SpilledRun, buffer: Vec<u8>, size: usize, at: usize, read: u64 },
 }
 
 impl<'r> Cursor<'r> {
@@ -98,7 +100,7 @@ impl<'r> Cursor<'r> {
     }
 
     fn fill(&mut self) -> Result<()> {
-        let Self::File { run, buffer, at, read } = self else { return Ok(()) };
+        let Self::File { run, buffer, size, at, read } = self else { return Ok(()) };
         let have = buffer.len() - *at;
         let need = buffer.get(*at..).and_then(|b| b.get(HEAD - 4..)).and_then(|b| b.first_chunk());
         let need = need.map_or(HEAD, |len| HEAD + u32::from_le_bytes(*len) as usize);
@@ -107,8 +109,11 @@ impl<'r> Cursor<'r> {
         }
         buffer.drain(..*at);
         *at = 0;
-        let more = usize::try_from(run.len - *read).unwrap_or(usize::MAX).min(BUFFER.max(need));
+        // No more than the buffer was made for, but where a record is longer: with many runs, room that is only set
+        // aside adds up as well.
         let from = buffer.len();
+        let more = usize::try_from(run.len - *read).unwrap_or(usize::MAX).min((*size).max(need) - from);
+        buffer.reserve_exact(more);
         buffer.resize(from + more, 0);
         let target = buffer.get_mut(from..).unwrap_or_default();
         run.file.read_exact_at(target, *read).map_err(|e| Error::io("read a spill file in", &run.dir, e))?;
@@ -147,11 +152,16 @@ impl Head {
 }
 
 impl<'r> Merge<'r> {
+    /// A merge that takes `memory` bytes, what the arenas have taken included, to read spilled runs. With more runs than
+    /// memory for [`LEAST`] bytes of each, or with records that are longer, it takes what it needs.
     pub(crate) fn new(
-        arenas: impl Iterator<Item = &'r Arena>,
-        spilled: impl Iterator<Item = &'r SpilledRun>,
+        arenas: impl Iterator<Item = &'r Arena> + Clone,
+        spilled: impl Iterator<Item = &'r SpilledRun> + Clone,
+        memory: usize,
     ) -> Result<Self> {
-        let on_disk = spilled.map(|run| Cursor::File { run, buffer: Vec::new(), at: 0, read: 0 });
+        let free = memory.saturating_sub(arenas.clone().map(Arena::memory).sum());
+        let size = (free / spilled.clone().count().max(1)).clamp(LEAST, BUFFER);
+        let on_disk = spilled.map(|run| Cursor::File { run, buffer: Vec::new(), size, at: 0, read: 0 });
         let mut cursors: Vec<Cursor<'r>> = arenas.map(Cursor::memory).chain(on_disk).collect();
         cursors.iter_mut().try_for_each(Cursor::fill)?;
         let mut heap = BinaryHeap::new();
@@ -212,7 +222,7 @@ mod tests {
             let spilled: Vec<SpilledRun> =
                 arenas.iter().filter(|_| spill).map(|a| SpilledRun::write(a, &std::env::temp_dir()).unwrap()).collect();
             let memory = arenas.iter().filter(|_| !spill);
-            let mut merge = Merge::new(memory, spilled.iter()).unwrap();
+            let mut merge = Merge::new(memory, spilled.iter(), 1 << 20).unwrap();
             let mut got = Vec::new();
             while let Some(record) = merge.record() {
                 got.push((String::from_utf8(record.row.uid().to_vec()).unwrap(), record.at.line));
@@ -221,6 +231,41 @@ mod tests {
             let mut expected: Vec<(String, u64)> = uids.into_iter().enumerate().map(|(i, u)| (u, i as u64)).collect();
             expected.sort();
             prop_assert_eq!(got, expected);
+        }
+    }
+
+    #[test]
+    fn buffers_of_many_runs_stay_within_the_memory() {
+        const RUNS: usize = 40;
+        let mut row = RowBuf::new();
+        let spilled: Vec<SpilledRun> = (0..RUNS)
+            .map(|run| {
+                let mut arena = Arena::default();
+                for i in 0..1_000 {
+                    let user = User::new(format!("{i:0>150}{run}"));
+                    let row = row.encode(&user).unwrap();
+                    arena.push(&Record { row, at: Place::default(), kind: RowKind::User });
+                }
+                arena.sort();
+                SpilledRun::write(&arena, &std::env::temp_dir()).unwrap()
+            })
+            .collect();
+        // Of each run: its share, no more than a whole buffer, and at least what is worth a read.
+        for (memory, most) in [(RUNS * 40_000, RUNS * 40_000), (usize::MAX, RUNS * BUFFER), (0, RUNS * LEAST)] {
+            let mut merge = Merge::new(std::iter::empty(), spilled.iter(), memory).unwrap();
+            let (mut records, mut peak) = (0, 0);
+            while merge.record().is_some() {
+                records += 1;
+                if records % 500 == 0 {
+                    let held = |cursor: &Cursor<'_>| {
+                        if let Cursor::File { buffer, .. } = cursor { buffer.capacity() } else { 0 }
+                    };
+                    peak = peak.max(merge.cursors.iter().map(held).sum());
+                }
+                merge.advance().unwrap();
+            }
+            assert_eq!(records, RUNS * 1_000);
+            assert!((1..=most).contains(&peak), "{peak} bytes of {most}");
         }
     }
 }
