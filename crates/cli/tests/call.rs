@@ -418,15 +418,15 @@ fn another_snapshot_begins_anew() {
     let new = text.replace("user1", "USER1");
     let begin = || cut(200, &[NDJSON, TAG], &text[..50_000], text.len());
     let whole = || answer(200, &[NDJSON, "ETag: \"8-abc\""], &new);
-    let other = |header: &'static str| answer(206, &[NDJSON, TAG, header], &text[50_000..]);
+    let other = |header: &str| answer(206, &[NDJSON, TAG, header], &text[50_000..]);
     let right = format!("Content-Range: bytes 50000-{}/{}", text.len() - 1, text.len());
     let wrong_place = format!("Content-Range: bytes 49999-{}/{}", text.len() - 1, text.len());
     let wrong_length = format!("Content-Range: bytes 50000-{}/{}", text.len(), text.len() + 1);
     for scripts in [
         vec![begin(), whole()],
         vec![begin(), answer(416, &["Content-Range: bytes */7"], ""), whole()],
-        vec![begin(), other(wrong_place.leak()), whole()],
-        vec![begin(), other(wrong_length.leak()), whole()],
+        vec![begin(), other(&wrong_place), whole()],
+        vec![begin(), other(&wrong_length), whole()],
         vec![begin(), other("X: no range at all"), whole()],
         vec![begin(), answer(206, &[NDJSON, "ETag: \"8-abc\"", &right], &new[50_000..]), whole()],
         // It breaks off, too, and is gone on from by its own tag.

@@ -93,6 +93,7 @@ fn bad_input_is_named_with_its_place_and_loads_nothing() {
     let identity = |provider: &str, uid: &str| {
         format!("{{\"UID\":\"x\",\"identities\":[{{\"provider\":\"{provider}\",\"providerUID\":\"{uid}\"}}]}}")
     };
+    let (no_provider, no_value) = (identity("", "1"), identity("p", ""));
     let long_provider = identity(&"p".repeat(129), "1");
     let long_value = identity("p", &"1".repeat(4097));
     let counts = "{\"users\":[],\"usersCount\":1,\"identitiesCount\":0,\"statusCode\":200,\"errorCode\":0}";
@@ -106,8 +107,8 @@ fn bad_input_is_named_with_its_place_and_loads_nothing() {
         ("long UID", long.as_bytes(), &["1025", "1024"]),
         ("long provider", long_provider.as_bytes(), &["129", "128"]),
         ("long providerUID", long_value.as_bytes(), &["4097", "4096"]),
-        ("empty provider", identity("", "1").leak().as_bytes(), &["provider", "empty"]),
-        ("empty providerUID", identity("p", "").leak().as_bytes(), &["providerUID", "empty"]),
+        ("empty provider", no_provider.as_bytes(), &["provider", "empty"]),
+        ("empty providerUID", no_value.as_bytes(), &["providerUID", "empty"]),
         ("bad UTF-8", b"{\"UID\":\"x\xff\",\"identities\":[]}", &["line 1", "UTF-8"]),
         ("surrogate", b"{\"UID\":\"x\\ud800\",\"identities\":[]}", &["line 1"]),
         ("NUL", b"{\"UID\":\"x\\u0000\",\"identities\":[]}", &["line 1", "NUL"]),
