@@ -235,3 +235,54 @@ fn a_copy_does_not_make_a_damaged_block_whole() {
     Block::parse(&bytes, &dict).unwrap().copy_as(id, &mut copy);
     assert_eq!(Block::parse(&copy, &dict).unwrap().verify(id).unwrap_err().what, "block body checksum");
 }
+
+fn numbered(i: usize, value: &str) -> User {
+    User::new(format!("{i:08}")).with_identity("p", value)
+}
+
+#[test]
+fn a_block_is_full_at_its_target() {
+    let dict = dictionary(&BTreeMap::from([(String::new(), numbered(0, "1"))]));
+    let mut row = RowBuf::new();
+    // The header and what brings sections to multiples of 64 do not count.
+    let slack = 64 * 10;
+    // Compact rows alone, some that are none, and so short ones that there are too many before there are enough bytes.
+    for (every, value, by_users) in
+        [(usize::MAX, "123456789012", false), (3, "123456789012", false), (usize::MAX, "1", true)]
+    {
+        let (mut builder, mut users) = (BlockBuilder::new(), 0);
+        while !builder.is_full() {
+            let user = numbered(users, if users % every == every - 1 { "\"" } else { value });
+            builder.push(&row.encode(&user).unwrap().into(), &dict, 0).unwrap();
+            users += 1;
+        }
+        let len = builder.finish(ID, &mut Vec::new()).len;
+        let bytes = (BLOCK_TARGET..BLOCK_TARGET + slack).contains(&len);
+        assert!(
+            if by_users { users == BLOCK_USERS_MAX && len < BLOCK_TARGET } else { bytes },
+            "{users} users, {len} bytes"
+        );
+    }
+}
+
+#[test]
+fn seqs_take_the_bytes_that_their_range_needs() {
+    const USERS: usize = 640;
+    let dict = dictionary(&BTreeMap::from([(String::new(), numbered(0, "1"))]));
+    let mut row = RowBuf::new();
+    let mut lengths = Vec::new();
+    let ranges = [0, 1, 0xff, 0x100, 0xffff, 0x1_0000, 0xffff_ffff, 0x1_0000_0000, u64::MAX - 7];
+    for range in ranges {
+        let mut builder = BlockBuilder::new();
+        let seq = |i| if i == 5 { 7 + range } else { 7 };
+        for i in 0..USERS {
+            builder.push(&row.encode(&numbered(i, "1")).unwrap().into(), &dict, seq(i)).unwrap();
+        }
+        let mut out = Vec::new();
+        lengths.push(builder.finish(ID, &mut out).len);
+        let block = Block::parse(&out, &dict).unwrap();
+        assert!((0..USERS).all(|i| block.seq(i).unwrap() == seq(i)), "{range}");
+    }
+    let bytes: Vec<usize> = lengths.iter().map(|len| (len - lengths[0]) / USERS).collect();
+    assert_eq!(bytes, [0, 1, 1, 2, 2, 4, 4, 8, 8]);
+}
