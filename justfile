@@ -43,8 +43,8 @@ deny:
 asan:
     .ci/run asan
 
-# Whether tests notice changes of the code: `just mutants --file=crates/block/src/find.rs`
-mutants *ARGS="--shard 1/20":
+# Whether a crate's tests notice changes of its code: `just mutants -p headcount-block -f crates/block/src/find.rs`
+mutants *ARGS:
     MUTANTS="{{ARGS}}" .ci/run mutants
 
 # Export, import and the server under hard limits on memory

@@ -186,3 +186,27 @@ impl DictionaryBuilder {
         Dictionary::new(self.by_count().into_iter().map(|(name, _)| Box::from(name)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_has_the_frequent_names_first_and_comes_back_from_its_bytes() {
+        let mut builder = DictionaryBuilder::new();
+        for (name, n) in [("b", 1), ("rare", 1), ("often", 2), ("often", 3)] {
+            builder.add(name.as_bytes(), n).unwrap();
+        }
+        let mut other = DictionaryBuilder::new();
+        other.add(b"b", 1).unwrap();
+        builder.merge(&other).unwrap();
+        let dict = builder.finish().unwrap();
+        assert_eq!(dict.encode(), b"\x05often\x01b\x04rare");
+        let read = Dictionary::decode(&dict.encode()).unwrap();
+        assert!(read.names().eq([&b"often"[..], b"b", b"rare"]));
+        assert!((0..3).all(|id| read.id_of(read.name(id).unwrap()) == Some(id)));
+        assert_eq!((read.id_of(b"none"), read.name(3)), (None, None));
+        // Bytes that end inside a name.
+        assert!([&b"\x05ofte"[..], b"\x01b\x04", b"\x00"].iter().all(|bytes| Dictionary::decode(bytes).is_err()));
+    }
+}
