@@ -49,10 +49,36 @@ fn a_dry_run_changes_nothing_and_creates_nothing() {
     scratch.run(&["import", "s", "two", "--dry-run"]).exits(0).says(&["would import 2 users"]);
     assert_eq!(scratch.names(), ["two"]);
     scratch.run(&["import", "s", "two"]).exits(0);
-    let before = scratch.run(&["export", "s"]).exits(0).out;
-    scratch.write("more", "{\"UID\":\"c\",\"identities\":[]}\n");
-    scratch.run(&["import", "s", "more", "--dry-run"]).exits(0);
-    assert_eq!(scratch.run(&["export", "s"]).exits(0).out, before);
+    // But for the note of who held the lock last.
+    let kept =
+        || content(&scratch.path("s")).into_iter().filter(|(path, _)| !path.ends_with("LOCK")).collect::<Vec<_>>();
+    let before = kept();
+    scratch.write("more", "{\"UID\":\"c\",\"identities\":[]}\n{\"UID\":5}\n");
+    scratch.run(&["import", "s", "more", "--dry-run"]).exits(1).says(&["more: line 2"]);
+    let rejects = ["--skip-invalid", "--rejects", "r"];
+    let dry = [&["import", "s", "more", "--dry-run"], &rejects[..]].concat();
+    scratch.run(&dry).exits(3).says(&["would import 1 users", "more: line 2"]);
+    assert!(kept() == before, "a dry run changed the store");
+    assert_eq!(scratch.read("r"), "{\"UID\":5}\n");
+}
+
+#[test]
+fn rejects_of_two_tables_stand_in_two_files_that_can_be_imported() {
+    let scratch = Scratch::new();
+    scratch.write("users.csv", "id,aud\nu1,x\n,x\nu2,x\n");
+    scratch.write("links.csv", "provider_id,user_id,identity_data,provider\n1,u1,{},google\n,u2,{},google\n");
+    scratch.write("r.links.csv", "of an earlier run");
+    let import = ["import", "s", "users.csv", "links.csv", "--skip-invalid", "--rejects", "r.csv"];
+    scratch.run(&import).exits(3).says(&["2 records were rejected", "users.csv: line 3", "links.csv: line 3"]);
+    assert_eq!(scratch.names(), ["links.csv", "r.csv", "r.links.csv", "s", "users.csv"]);
+    assert_eq!(scratch.read("r.csv"), "id,aud\r\n,x\r\n");
+    let kept = "provider_id,user_id,identity_data,provider\r\n,u2,{},google\r\n";
+    assert_eq!(scratch.read("r.links.csv"), kept);
+    scratch.write("r.csv", "id,aud\r\nu3,x\r\n");
+    scratch.write("r.links.csv", kept.replace("\n,u2", "\n2,u2"));
+    scratch.run(&["import", "s", "r.csv", "r.links.csv", "--existing", "merge"]).exits(0);
+    let u2 = "{\"UID\":\"u2\",\"identities\":[{\"provider\":\"google\",\"providerUID\":\"2\"}]}\n";
+    assert_eq!(scratch.run(&["get", "s", "u2"]).exits(0).out, u2);
 }
 
 #[test]

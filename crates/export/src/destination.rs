@@ -212,6 +212,11 @@ mod tests {
         let to = Destination::new(path.clone());
         let broken: Result<((), _), Error> = to.write(|out| {
             out.write_all(&text).unwrap();
+            assert_eq!(
+                names(dir.path()),
+                ["out", "out.partial"],
+                "the record of another export stands beside this one"
+            );
             Err(Error::Cancelled)
         });
         assert!(matches!(broken, Err(Error::Cancelled)));

@@ -8,6 +8,7 @@
 )]
 
 mod bad_input;
+mod dry_run;
 mod formats;
 mod handover;
 mod mapping;

@@ -206,12 +206,3 @@ fn a_table_without_a_last_line_end_is_suspected() {
     assert!(!suspected(warnings(&whole)));
     assert!(suspected(warnings(whole.trim_ascii_end())));
 }
-
-#[test]
-fn a_dry_run_checks_everything_and_changes_nothing() {
-    let store = store();
-    let dry = LoadOptions { dry_run: true, ..LoadOptions::default() };
-    let report = file(&store, "keycloak-realms.json").options(dry).run().unwrap();
-    assert_eq!((report.users, report.identities), (4, 3));
-    assert_eq!(users(&store), []);
-}

@@ -32,9 +32,9 @@ pub(crate) fn shown(users: &[User]) -> String {
 }
 
 /// One source: its files, its format, its users, and a part of every warning.
-struct Case {
-    files: &'static [&'static str],
-    format: Format,
+pub(crate) struct Case {
+    pub(crate) files: &'static [&'static str],
+    pub(crate) format: Format,
     users: &'static str,
     warnings: &'static [&'static str],
 }
@@ -50,7 +50,7 @@ const fn warned(mut case: Case, warnings: &'static [&'static str]) -> Case {
 
 const FOUR: &str = "google.com, facebook.com, twitter.com and github.com only";
 
-const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     case(
         &["auth0.ndjson"],
         Format::Auth0,
