@@ -7,8 +7,10 @@ mod model;
 /// The slow way to export, shared with the oracle test.
 #[path = "../../benches/src/oracle.rs"]
 pub mod oracle;
+mod salvage;
 mod stores;
 
+pub use salvage::salvaged;
 pub use stores::{import, import_by, load, mutate, use_store};
 
 use std::collections::BTreeMap;

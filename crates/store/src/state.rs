@@ -4,27 +4,21 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock, Weak};
 
-use arc_swap::ArcSwap;
 use headcount_block::Origin;
 
-use crate::commit::{Queue, Writer};
+use crate::commit::{Commits, Writer};
 use crate::error::{Error, Result};
 use crate::maintain::Signals;
 use crate::manifest::Manifest;
 use crate::options::Options;
 use crate::segment::Segment;
 use crate::store::Work;
+use crate::sync::{AtomicBool, Mutex, Swap, lock};
 use crate::version::Version;
 use crate::{fault, files};
-
-/// Takes a lock. A thread that panicked with it in hand left nothing half-done that is not found out: every change of
-/// shared state is one assignment.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The shared part of an open store.
 #[derive(Debug)]
@@ -32,7 +26,7 @@ pub(crate) struct Inner {
     pub(crate) dir: PathBuf,
     pub(crate) options: Options,
     pub(crate) read_only: bool,
-    pub(crate) version: ArcSwap<Version>,
+    pub(crate) version: Swap<Version>,
     pub(crate) manifest: Mutex<Manifest>,
     pub(crate) loading: AtomicBool,
     /// Held by whoever rewrites segments: one compaction or erasure at a time.
@@ -41,7 +35,7 @@ pub(crate) struct Inner {
     pub(crate) writer: Mutex<Writer>,
     /// Held while a frozen delta becomes a segment.
     pub(crate) flush: Mutex<()>,
-    pub(crate) queue: Queue,
+    pub(crate) queue: Commits,
     pub(crate) signals: Signals,
     pub(crate) counters: Counters,
     swap: Mutex<()>,
@@ -88,13 +82,13 @@ impl Inner {
             dir,
             options,
             read_only,
-            version: ArcSwap::from_pointee(version),
+            version: Swap::from_pointee(version),
             manifest: Mutex::new(manifest),
             loading: AtomicBool::new(false),
             structure: Mutex::new(()),
             writer: Mutex::new(Writer::default()),
             flush: Mutex::new(()),
-            queue: Queue::default(),
+            queue: Commits::new(),
             signals: Signals::default(),
             counters: Counters::default(),
             swap: Mutex::new(()),

@@ -23,7 +23,8 @@ use crate::options::{Durability, Options};
 use crate::recover::{self, Recovery};
 use crate::segment::Segment;
 use crate::snapshot::Snapshot;
-use crate::state::{Inner, lock};
+use crate::state::Inner;
+use crate::sync::lock;
 use crate::{clock, files, random};
 
 /// A store of users, open.

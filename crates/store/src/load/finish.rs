@@ -1,7 +1,7 @@
 //! The second half of a load: merge, check, write, publish.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
-use std::sync::{Arc, MutexGuard};
 use std::thread;
 
 use headcount_block::{Dictionary, DictionaryBuilder, Progress, RowBuf, RowRef, Totals};
@@ -16,7 +16,8 @@ use crate::commit::Writer;
 use crate::error::{Error, Result};
 use crate::segment::{Finished, SegmentWriter};
 use crate::snapshot::owned;
-use crate::state::{Inner, lock};
+use crate::state::Inner;
+use crate::sync::{MutexGuard, lock};
 use crate::version::Version;
 
 /// How often users are left out and the rest is checked again before a load gives up.
