@@ -287,14 +287,16 @@ impl Taken {
         }
     }
 
-    /// When those threads that end by themselves have done so.
-    fn at_rest(store: &Path, before: Self) -> Self {
-        for _ in 0..400 {
+    /// When those threads that end by themselves have done so, and nothing changes any more.
+    fn at_rest(store: &Path) -> Self {
+        let mut last = Self::now(store);
+        for _ in 0..40 {
+            sleep(Duration::from_millis(250));
             let now = Self::now(store);
-            if now.threads <= before.threads && now.files <= before.files {
+            if (now.threads, now.files) == (last.threads, last.files) {
                 break;
             }
-            sleep(Duration::from_millis(25));
+            last = now;
         }
         Self::now(store)
     }
@@ -336,7 +338,6 @@ fn everything_at_once_again_and_again() {
         steps: Default::default(),
         counts: Counts::default(),
     };
-    let before = Taken::now(&dir);
     let store = Store::create(&dir, &options).unwrap();
     store.load(still).unwrap();
     store.close().unwrap();
@@ -358,7 +359,7 @@ fn everything_at_once_again_and_again() {
             store.sync().unwrap();
             drop(store);
         }
-        rounds.push(Taken::at_rest(&dir, before));
+        rounds.push(Taken::at_rest(&dir));
     }
     let n = |count: &AtomicU64| count.load(SeqCst);
     let (steps, counts) = (known.acknowledged(), &known.counts);
@@ -372,6 +373,8 @@ fn everything_at_once_again_and_again() {
         n(&counts.backups),
         n(&counts.compactions),
     );
+    let kib: Vec<u64> = rounds.iter().map(|taken| taken.kib).collect();
+    println!("KiB at rest, round by round: {kib:?}");
     println!("{}", check_flat(&rounds).unwrap_or_else(|said| panic!("something grows: {said}\n{rounds:#?}")));
     assert!(steps.iter().all(|steps| *steps > count), "hardly anything was done: {steps:?}");
 }

@@ -59,7 +59,7 @@ fn user(n: u32, generation: u32) -> User {
     match n % 13 {
         // One of them has it at a time.
         0 if generation == n / 13 => user.with_identity("moves", "from user to user"),
-        2 => user.with_identity("long", "\u{fc}".repeat(200)),
+        2 => user.with_identity("long", format!("{n} {}", "\u{fc}".repeat(200))),
         _ => user,
     }
 }

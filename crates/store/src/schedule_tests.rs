@@ -23,11 +23,15 @@ use crate::error::Error;
 use crate::fault::tests as fault;
 use crate::files;
 use crate::maintain::Signals;
+use crate::manifest::Manifest;
 use crate::options::{Durability, Options};
 use crate::queue::Queue;
+use crate::recover::version_of;
 use crate::snapshot::Snapshot;
+use crate::state::Inner;
 use crate::store::Store;
 use crate::sync::{Mutex, MutexGuard, lock, thread};
+use crate::version::Version;
 
 /// Schedules of a store that are tried unless told.
 const SCHEDULES: usize = 200;
@@ -153,6 +157,37 @@ fn no_signal_is_lost() {
         let handle = thread::spawn(move || stopper.stop());
         while signals.sleep(Duration::MAX) {}
         handle.join().unwrap();
+    });
+}
+
+/// Whoever changes the version changes what is there by then, and a version that a reader has stays as it is.
+#[test]
+fn no_change_of_a_version_is_lost() {
+    explore(schedules() * 100, || {
+        let manifest = Manifest::new(1, 2, 3);
+        let version = version_of(&manifest, Vec::new()).unwrap();
+        let inner = Arc::new(Inner::new("nowhere".into(), Options::default(), false, version, manifest));
+        let change = |change: fn(&mut Version)| {
+            let inner = Arc::clone(&inner);
+            thread::spawn(move || (0..3).for_each(|_| inner.update(change)))
+        };
+        let handles = [change(|version| version.origin.seq += 1), change(|version| version.changes_floor += 1)];
+        let mut kept = Vec::new();
+        for _ in 0..3 {
+            let version = inner.version.load_full();
+            let (seq, floor) = (version.origin.seq, version.changes_floor);
+            kept.push((version, seq, floor));
+            let (_, oldest) = inner.pinned();
+            assert!(oldest.is_some_and(|oldest| oldest <= kept[0].1), "{oldest:?} is not the oldest");
+        }
+        handles.into_iter().for_each(|handle| handle.join().unwrap());
+        for (version, seq, floor) in kept {
+            assert_eq!((version.origin.seq, version.changes_floor), (seq, floor));
+        }
+        let last = inner.version.load_full();
+        assert_eq!((last.origin.seq, last.changes_floor), (3, 3));
+        drop(last);
+        assert_eq!(inner.pinned().1, None, "nobody holds a version any more");
     });
 }
 

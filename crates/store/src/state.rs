@@ -2,7 +2,6 @@
 //!
 //! Locks are taken in this order: `structure`, `writer`, `flush`, `manifest`, `swap`. Nobody waits for I/O with `swap` in hand.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
@@ -72,9 +71,24 @@ impl Counters {
 /// Versions and segments that are no longer current, for as long as a snapshot holds them.
 #[derive(Debug, Default)]
 struct Retired {
-    versions: VecDeque<Weak<Version>>,
+    versions: Vec<Weak<Version>>,
     segments: Vec<Weak<Segment>>,
 }
+
+impl Retired {
+    /// Notes a version that was replaced. Those that nobody holds any more go when there is no room: each of them costs
+    /// memory, and a snapshot that stays is no reason to keep what came after it.
+    fn note(&mut self, version: &Arc<Version>) {
+        if self.versions.len() == self.versions.capacity() {
+            self.versions.retain(|version| version.strong_count() > 0);
+            self.versions.reserve(self.versions.len() + NOTED);
+        }
+        self.versions.push(Arc::downgrade(version));
+    }
+}
+
+/// Versions that are noted, at least, before the list is looked through again.
+const NOTED: usize = 16;
 
 impl Inner {
     pub(crate) fn new(dir: PathBuf, options: Options, read_only: bool, version: Version, manifest: Manifest) -> Self {
@@ -126,16 +140,16 @@ impl Inner {
         let swap = lock(&self.swap);
         let mut next = Version::clone(&self.version.load());
         change(&mut next);
-        let gone = self.version.swap(Arc::new(next));
-        drop(swap);
+        let next = Arc::new(next);
+        // Whoever looks for the oldest snapshot finds each version either here or there.
+        let mut retired = lock(&self.retired);
+        let gone = self.version.swap(next);
         // One is ours.
         if Arc::strong_count(&gone) > 1 {
-            let mut retired = lock(&self.retired);
-            while retired.versions.front().is_some_and(|v| v.strong_count() == 0) {
-                retired.versions.pop_front();
-            }
-            retired.versions.push_back(Arc::downgrade(&gone));
+            retired.note(&gone);
         }
+        drop(retired);
+        drop(swap);
     }
 
     /// Makes a changed manifest the current one, durably. A failure poisons the store: either one may be on disk.
@@ -195,5 +209,28 @@ impl Inner {
 
     pub(crate) fn count(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recover::version_of;
+
+    /// The list was emptied from the front alone: as long as the first was held, it grew with every commit beside a reader.
+    #[test]
+    fn a_snapshot_that_stays_keeps_no_list_of_those_after_it() {
+        let manifest = Manifest::new(1, 2, 3);
+        let version = version_of(&manifest, Vec::new()).unwrap();
+        let inner = Inner::new("nowhere".into(), Options::default(), true, version, manifest);
+        let stays = inner.version.load_full();
+        for seq in 1..=10_000 {
+            let passing = inner.version.load_full();
+            inner.update(|version| version.origin.seq = seq);
+            drop(passing);
+        }
+        let noted = lock(&inner.retired).versions.len();
+        assert!(noted <= 2 * NOTED + 2, "{noted} versions are noted");
+        assert_eq!(inner.pinned().1, Some(stays.origin.seq));
     }
 }

@@ -25,35 +25,39 @@ mod primitives {
     pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard};
     pub(crate) use shuttle::thread;
 
+    /// Lets shuttle decide who is next.
+    pub(crate) fn turn() {
+        AtomicBool::new(false).load(SeqCst);
+    }
+
     /// The pointer of other builds. It knows nothing of shuttle, so others get their turn before each access.
     #[derive(Debug)]
-    pub(crate) struct Swap<T> {
-        pointer: ArcSwap<T>,
-        turn: AtomicBool,
-    }
+    pub(crate) struct Swap<T>(ArcSwap<T>);
 
     impl<T> Swap<T> {
         pub(crate) fn from_pointee(value: T) -> Self {
-            Self { pointer: ArcSwap::from_pointee(value), turn: AtomicBool::new(false) }
+            Self(ArcSwap::from_pointee(value))
         }
 
         pub(crate) fn load(&self) -> Guard<Arc<T>> {
-            self.turn.load(SeqCst);
-            self.pointer.load()
+            turn();
+            self.0.load()
         }
 
         pub(crate) fn load_full(&self) -> Arc<T> {
-            self.turn.load(SeqCst);
-            self.pointer.load_full()
+            turn();
+            self.0.load_full()
         }
 
         pub(crate) fn swap(&self, new: Arc<T>) -> Arc<T> {
-            self.turn.load(SeqCst);
-            self.pointer.swap(new)
+            turn();
+            self.0.swap(new)
         }
     }
 }
 
+#[cfg(all(test, shuttle))]
+pub(crate) use primitives::turn;
 pub(crate) use primitives::{AtomicBool, Condvar, Mutex, MutexGuard, Swap, thread};
 
 /// Takes a lock. A thread that panicked with it in hand left nothing half-done that is not found out: every change of
