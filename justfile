@@ -31,6 +31,10 @@ bench-build:
 fuzz SECONDS="20":
     FUZZ_SECONDS={{SECONDS}} .ci/run fuzz
 
+# Orders in which threads of a store can meet: `just schedules 5000` for so many of each test
+schedules COUNT="200":
+    SCHEDULES={{COUNT}} .ci/run schedules
+
 # The README's first command in a clean copy
 quickstart:
     .ci/run quickstart

@@ -7,8 +7,12 @@ mod model;
 /// The slow way to export, shared with the oracle test.
 #[path = "../../benches/src/oracle.rs"]
 pub mod oracle;
+mod records;
+mod salvage;
 mod stores;
 
+pub use records::logged;
+pub use salvage::salvaged;
 pub use stores::{import, import_by, load, mutate, use_store};
 
 use std::collections::BTreeMap;

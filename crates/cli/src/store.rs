@@ -66,13 +66,14 @@ enum Made {
 }
 
 impl Destination {
-    /// Opens the store at `path`, or makes one where there is nothing or an empty directory; in place of a new one, a
-    /// temporary one, when it is a `rehearsal`.
+    /// Opens the store at `path`, or makes one where there is nothing or an empty directory. For a `rehearsal` it is opened
+    /// for reading, and in place of a new one a temporary one is made: nothing at `path` changes.
     ///
     /// # Errors
     /// As [`open`].
     pub(crate) fn open(path: &Path, rehearsal: bool, ui: &Ui) -> Result<Self, Failure> {
-        let made = match open_to_write(path, ui) {
+        let opened = if rehearsal { Store::open_read_only(path, &Options::default()) } else { open_to_write(path, ui) };
+        let made = match opened {
             Ok(store) => return Ok(Self { store, made: None }),
             Err(Error::NotFound { .. }) => Made::Directory,
             Err(Error::NotAStore { .. }) if is_empty_dir(path) => Made::Content(fs::metadata(path)?.permissions()),

@@ -1,10 +1,7 @@
 //! Commits: waiting batches are carried out as one group, logged, fsynced once, published, answered.
 //!
-//! There is no committer thread. Whoever finds nobody at work carries out the group of all that wait, itself included,
-//! and hands the work on to one of those who came in the meantime. A lone thread pays for no switch of threads.
+//! There is no committer thread: see [`crate::queue`].
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use headcount_block::Totals;
@@ -14,7 +11,9 @@ use crate::batch::{Batch, Commit};
 use crate::delta::{Log, Logged, Record};
 use crate::error::{Error, Result};
 use crate::options::Durability;
-use crate::state::{Inner, lock};
+use crate::queue::Queue;
+use crate::state::Inner;
+use crate::sync::{MutexGuard, lock};
 use crate::version::Version;
 use crate::{clock, fault};
 
@@ -32,61 +31,15 @@ pub(crate) struct Writer {
 /// A write to the log ends with the batch that takes it over this: what the log takes in one piece is more, also with the
 /// largest batch on top.
 const GROUP_BYTES: usize = 64 << 20;
-/// How often a leader lets others run before it begins.
-const GATHER_YIELDS: usize = 32;
 
 /// Batches that wait for their turn.
-#[derive(Debug, Default)]
-pub(crate) struct Queue(Mutex<Waiting>);
+pub(crate) type Commits = Queue<Pending, Result<Commit>>;
 
-#[derive(Debug, Default)]
-struct Waiting {
-    batches: Vec<Pending>,
-    led: bool,
-    /// Batches of the last group.
-    last: usize,
-}
-
+/// A batch that was handed in.
 #[derive(Debug)]
-struct Pending {
+pub(crate) struct Pending {
     batch: Batch,
     durability: Durability,
-    slot: Arc<Slot>,
-}
-
-/// Where a waiting thread finds its answer.
-#[derive(Debug, Default)]
-struct Slot {
-    turn: Mutex<Turn>,
-    wake: Condvar,
-}
-
-#[derive(Debug, Default)]
-enum Turn {
-    #[default]
-    Wait,
-    /// It is this thread's turn to do the work.
-    Lead,
-    Done(Result<Commit>),
-}
-
-impl Slot {
-    fn set(&self, turn: Turn) {
-        *lock(&self.turn) = turn;
-        self.wake.notify_one();
-    }
-
-    /// Waits for the answer; `None` when the work is to be done first.
-    fn wait(&self) -> Option<Result<Commit>> {
-        let mut turn = lock(&self.turn);
-        loop {
-            match std::mem::take(&mut *turn) {
-                Turn::Wait => turn = self.wake.wait(turn).unwrap_or_else(std::sync::PoisonError::into_inner),
-                Turn::Lead => return None,
-                Turn::Done(answer) => return Some(answer),
-            }
-        }
-    }
 }
 
 impl Inner {
@@ -94,16 +47,9 @@ impl Inner {
     pub(crate) fn commit(&self, batch: Batch, durability: Durability) -> Result<Commit> {
         self.check_writable()?;
         batch.check()?;
-        let slot = Arc::new(Slot::default());
-        let mut waiting = lock(&self.queue.0);
-        waiting.batches.push(Pending { batch, durability, slot: Arc::clone(&slot) });
-        let lead = !std::mem::replace(&mut waiting.led, true);
-        drop(waiting);
-        if !lead && let Some(answer) = slot.wait() {
-            return answer;
-        }
-        self.lead();
-        slot.wait().unwrap_or(Err(Error::Panicked("commit")))
+        let pending = Pending { batch, durability };
+        let lost = || Err(self.poison(Error::Panicked("commit")));
+        self.queue.run(pending, &self.writer, |writer, group| self.carry_out(writer, group), lost)
     }
 
     /// Carries out one batch with the commit lock in hand.
@@ -113,45 +59,8 @@ impl Inner {
         batch: Batch,
         durability: Durability,
     ) -> Result<Commit> {
-        let alone = [Pending { batch, durability, slot: Arc::default() }];
+        let alone = [Pending { batch, durability }];
         self.carry_out(writer, &alone).pop().unwrap_or(Err(Error::Panicked("commit")))
-    }
-
-    /// Carries out what waits, and hands the lead on.
-    fn lead(&self) {
-        let mut writer = lock(&self.writer);
-        let group = self.gather();
-        // The others must not wait for ever for a thread that is gone.
-        let carried_out = catch_unwind(AssertUnwindSafe(|| self.carry_out(&mut writer, &group)));
-        let answers = carried_out.unwrap_or_else(|_| {
-            self.poison(Error::Panicked("commit"));
-            group.iter().map(|_| Err(Error::Panicked("commit"))).collect()
-        });
-        drop(writer);
-        // Answered first, so that they can be back in time for the next group.
-        for (pending, answer) in group.iter().zip(answers) {
-            pending.slot.set(Turn::Done(answer));
-        }
-        let mut waiting = lock(&self.queue.0);
-        waiting.last = group.len();
-        match waiting.batches.first() {
-            Some(next) => next.slot.set(Turn::Lead),
-            None => waiting.led = false,
-        }
-    }
-
-    /// The batches that wait. Where the last group was one of several threads, they are on their way back with the next:
-    /// an fsync costs far more than the moment in which they arrive. A lone thread never waits.
-    fn gather(&self) -> Vec<Pending> {
-        for _ in 0..GATHER_YIELDS {
-            let waiting = lock(&self.queue.0);
-            if waiting.batches.len() >= waiting.last {
-                break;
-            }
-            drop(waiting);
-            std::thread::yield_now();
-        }
-        std::mem::take(&mut lock(&self.queue.0).batches)
     }
 
     /// Carries out a group, in several writes to the log when it is too large for one.
@@ -159,8 +68,8 @@ impl Inner {
         let mut answers: Vec<Result<Commit>> = Vec::with_capacity(group.len());
         while let Some(rest) = group.get(answers.len()..).filter(|rest| !rest.is_empty()) {
             if let Err(error) = self.prepare(writer) {
-                // One gets the error itself; the others learn that the store has stopped.
-                let mut first = Some(error);
+                // One gets the error itself; the others learn that the store has stopped, and so it has to have.
+                let mut first = Some(self.poison(error));
                 answers.extend(rest.iter().map(|_| Err(first.take().unwrap_or_else(|| self.stopped()))));
                 break;
             }

@@ -18,7 +18,8 @@ use crate::error::{Error, Result};
 use crate::flush::entry;
 use crate::rewrite::{Purpose, Rewritten, rewrite};
 use crate::segment::Segment;
-use crate::state::{Inner, lock};
+use crate::state::Inner;
+use crate::sync::lock;
 use crate::version::{LayerRef, Version};
 use crate::{clock, fault, files};
 

@@ -8,7 +8,6 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use headcount_block::Progress;
@@ -19,7 +18,8 @@ use crate::files;
 use crate::options::Durability;
 use crate::rewrite::purge;
 use crate::segment::Segment;
-use crate::state::{Inner, lock};
+use crate::state::Inner;
+use crate::sync::{lock, thread};
 
 /// Users in one deleting commit.
 const BATCH: usize = 10_000;

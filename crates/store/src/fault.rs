@@ -31,6 +31,9 @@ pub(crate) mod tests {
 
     /// Fails on this thread from the step on that was asked for.
     pub(crate) fn point(name: &'static str) -> Result<()> {
+        // Between two changes on disk lie waits for it, in which others run.
+        #[cfg(shuttle)]
+        crate::sync::turn();
         PLAN.with_borrow_mut(|plan| {
             plan.seen.push(name);
             match plan.after {

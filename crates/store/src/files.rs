@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use tempfile::TempDir;
+
 use crate::error::{Error, Result};
 
 /// The current manifest.
@@ -70,6 +72,13 @@ pub(crate) fn create_dir(path: &Path) -> Result<()> {
 pub(crate) fn ensure_tmp(dir: &Path) -> Result<()> {
     let tmp = dir.join(TMP);
     if tmp.is_dir() { Ok(()) } else { create_dir(&tmp) }
+}
+
+/// Makes a temporary directory, for its owner alone, that goes when it is dropped: `TMPDIR` says where.
+pub(crate) fn temporary_dir() -> Result<TempDir> {
+    let base = std::env::temp_dir();
+    let made = tempfile::Builder::new().prefix("headcount-").tempdir_in(&base);
+    made.map_err(|e| Error::io("create a temporary directory in", &base, e))
 }
 
 /// Creates a new file for its owner alone.

@@ -11,7 +11,7 @@
 //! | 5 | the manifest names the segment and no longer N | a directory that no manifest names, removed |
 //! | 6 | N is deleted | nothing |
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use headcount_block::Progress;
 
@@ -21,7 +21,8 @@ use crate::error::Result;
 use crate::manifest::SegmentEntry;
 use crate::rewrite::{Purpose, rewrite};
 use crate::segment::{Finished, Segment};
-use crate::state::{Inner, lock};
+use crate::state::Inner;
+use crate::sync::{MutexGuard, lock};
 use crate::version::{Frozen, LayerRef, Version};
 use crate::{fault, files};
 

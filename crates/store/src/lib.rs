@@ -33,15 +33,19 @@ mod manifest;
 mod merge;
 mod mmap;
 mod options;
+mod queue;
 mod random;
 mod recover;
 mod rewrite;
 mod salvage;
+#[cfg(all(test, shuttle))]
+mod schedule_tests;
 mod segment;
 mod snapshot;
 mod source;
 mod state;
 mod store;
+mod sync;
 mod verify;
 mod version;
 

@@ -1,16 +1,17 @@
 //! The background thread of a store that is open for writing: makes the next log ahead of need, fsyncs buffered commits
 //! in time, and starts the threads that flush frozen deltas and compact.
 
-use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::{Ordering::Acquire, Ordering::Release};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use headcount_block::Progress;
 
 use crate::compact::{self, Compaction};
 use crate::error::{Error, Result};
-use crate::state::{Inner, lock};
+use crate::state::Inner;
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{AtomicBool, Condvar, Mutex, lock};
 
 /// How long the thread sleeps when nobody wakes it.
 const IDLE: Duration = Duration::from_secs(60);
@@ -35,13 +36,13 @@ impl Signals {
         self.work.notify_all();
     }
 
-    fn stop(&self) {
+    pub(crate) fn stop(&self) {
         lock(&self.state).stop = true;
         self.work.notify_all();
     }
 
     /// Sleeps until there may be something to do; `false` when it is time to end.
-    fn sleep(&self, at_most: Duration) -> bool {
+    pub(crate) fn sleep(&self, at_most: Duration) -> bool {
         let mut state = lock(&self.state);
         if !state.work && !state.stop {
             state = self.work.wait_timeout(state, at_most).unwrap_or_else(PoisonError::into_inner).0;

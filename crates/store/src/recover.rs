@@ -105,7 +105,7 @@ fn gap(path: &Path, expected: u64, found: u64) -> Error {
 
 /// Brings a store that was not closed into order: leftovers go, the delta becomes a segment. `None` when it was closed.
 pub(crate) fn recover(inner: &Inner) -> Result<Option<Recovery>> {
-    let manifest = crate::state::lock(&inner.manifest).clone();
+    let manifest = crate::sync::lock(&inner.manifest).clone();
     let live: Vec<u128> = manifest.segments.iter().map(|s| s.id).collect();
     let generations: Vec<u64> = manifest.generations.iter().map(|g| g.number).collect();
     let removed = files::clean(&inner.dir, &live, &generations)?;
@@ -161,11 +161,7 @@ pub(crate) fn replay_copy(dir: &Path, manifest: &Manifest, mut version: Version)
     if manifest.generations.is_empty() {
         return Ok(version);
     }
-    let base = std::env::temp_dir();
-    let holder = tempfile::Builder::new()
-        .prefix("headcount-read-")
-        .tempdir_in(&base)
-        .map_err(|e| Error::io("create a temporary directory in", &base, e))?;
+    let holder = files::temporary_dir()?;
     for generation in &manifest.generations {
         delta::copy(&delta::path_of(dir, generation.number), &delta::path_of(holder.path(), generation.number))?;
     }

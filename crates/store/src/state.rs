@@ -2,29 +2,22 @@
 //!
 //! Locks are taken in this order: `structure`, `writer`, `flush`, `manifest`, `swap`. Nobody waits for I/O with `swap` in hand.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock, Weak};
 
-use arc_swap::ArcSwap;
 use headcount_block::Origin;
 
-use crate::commit::{Queue, Writer};
+use crate::commit::{Commits, Writer};
 use crate::error::{Error, Result};
 use crate::maintain::Signals;
 use crate::manifest::Manifest;
 use crate::options::Options;
 use crate::segment::Segment;
 use crate::store::Work;
+use crate::sync::{AtomicBool, Mutex, Swap, lock};
 use crate::version::Version;
 use crate::{fault, files};
-
-/// Takes a lock. A thread that panicked with it in hand left nothing half-done that is not found out: every change of
-/// shared state is one assignment.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The shared part of an open store.
 #[derive(Debug)]
@@ -32,7 +25,7 @@ pub(crate) struct Inner {
     pub(crate) dir: PathBuf,
     pub(crate) options: Options,
     pub(crate) read_only: bool,
-    pub(crate) version: ArcSwap<Version>,
+    pub(crate) version: Swap<Version>,
     pub(crate) manifest: Mutex<Manifest>,
     pub(crate) loading: AtomicBool,
     /// Held by whoever rewrites segments: one compaction or erasure at a time.
@@ -41,7 +34,7 @@ pub(crate) struct Inner {
     pub(crate) writer: Mutex<Writer>,
     /// Held while a frozen delta becomes a segment.
     pub(crate) flush: Mutex<()>,
-    pub(crate) queue: Queue,
+    pub(crate) queue: Commits,
     pub(crate) signals: Signals,
     pub(crate) counters: Counters,
     swap: Mutex<()>,
@@ -78,9 +71,24 @@ impl Counters {
 /// Versions and segments that are no longer current, for as long as a snapshot holds them.
 #[derive(Debug, Default)]
 struct Retired {
-    versions: VecDeque<Weak<Version>>,
+    versions: Vec<Weak<Version>>,
     segments: Vec<Weak<Segment>>,
 }
+
+impl Retired {
+    /// Notes a version that was replaced. Those that nobody holds any more go when there is no room: each of them costs
+    /// memory, and a snapshot that stays is no reason to keep what came after it.
+    fn note(&mut self, version: &Arc<Version>) {
+        if self.versions.len() == self.versions.capacity() {
+            self.versions.retain(|version| version.strong_count() > 0);
+            self.versions.reserve(self.versions.len() + NOTED);
+        }
+        self.versions.push(Arc::downgrade(version));
+    }
+}
+
+/// Versions that are noted, at least, before the list is looked through again.
+const NOTED: usize = 16;
 
 impl Inner {
     pub(crate) fn new(dir: PathBuf, options: Options, read_only: bool, version: Version, manifest: Manifest) -> Self {
@@ -88,13 +96,13 @@ impl Inner {
             dir,
             options,
             read_only,
-            version: ArcSwap::from_pointee(version),
+            version: Swap::from_pointee(version),
             manifest: Mutex::new(manifest),
             loading: AtomicBool::new(false),
             structure: Mutex::new(()),
             writer: Mutex::new(Writer::default()),
             flush: Mutex::new(()),
-            queue: Queue::default(),
+            queue: Commits::new(),
             signals: Signals::default(),
             counters: Counters::default(),
             swap: Mutex::new(()),
@@ -132,16 +140,16 @@ impl Inner {
         let swap = lock(&self.swap);
         let mut next = Version::clone(&self.version.load());
         change(&mut next);
-        let gone = self.version.swap(Arc::new(next));
-        drop(swap);
+        let next = Arc::new(next);
+        // Whoever looks for the oldest snapshot finds each version either here or there.
+        let mut retired = lock(&self.retired);
+        let gone = self.version.swap(next);
         // One is ours.
         if Arc::strong_count(&gone) > 1 {
-            let mut retired = lock(&self.retired);
-            while retired.versions.front().is_some_and(|v| v.strong_count() == 0) {
-                retired.versions.pop_front();
-            }
-            retired.versions.push_back(Arc::downgrade(&gone));
+            retired.note(&gone);
         }
+        drop(retired);
+        drop(swap);
     }
 
     /// Makes a changed manifest the current one, durably. A failure poisons the store: either one may be on disk.
@@ -201,5 +209,28 @@ impl Inner {
 
     pub(crate) fn count(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recover::version_of;
+
+    /// The list was emptied from the front alone: as long as the first was held, it grew with every commit beside a reader.
+    #[test]
+    fn a_snapshot_that_stays_keeps_no_list_of_those_after_it() {
+        let manifest = Manifest::new(1, 2, 3);
+        let version = version_of(&manifest, Vec::new()).unwrap();
+        let inner = Inner::new("nowhere".into(), Options::default(), true, version, manifest);
+        let stays = inner.version.load_full();
+        for seq in 1..=10_000 {
+            let passing = inner.version.load_full();
+            inner.update(|version| version.origin.seq = seq);
+            drop(passing);
+        }
+        let noted = lock(&inner.retired).versions.len();
+        assert!(noted <= 2 * NOTED + 2, "{noted} versions are noted");
+        assert_eq!(inner.pinned().1, Some(stays.origin.seq));
     }
 }

@@ -23,7 +23,8 @@ use crate::options::{Durability, Options};
 use crate::recover::{self, Recovery};
 use crate::segment::Segment;
 use crate::snapshot::Snapshot;
-use crate::state::{Inner, lock};
+use crate::state::Inner;
+use crate::sync::lock;
 use crate::{clock, files, random};
 
 /// A store of users, open.
@@ -95,11 +96,7 @@ impl Store {
     /// # Errors
     /// [`Error::Io`].
     pub fn temporary() -> Result<Self> {
-        let base = std::env::temp_dir();
-        let holder = tempfile::Builder::new()
-            .prefix("headcount-")
-            .tempdir_in(&base)
-            .map_err(|e| Error::io("create a temporary directory in", &base, e))?;
+        let holder = files::temporary_dir()?;
         let mut store = Self::create(holder.path().join("store"), &Options::default())?;
         store.temporary = Some(holder);
         Ok(store)
@@ -224,15 +221,22 @@ impl Store {
     /// Begins a load. One at a time; reads go on, and so do commits until its publication. They wait for that, and for as long as
     /// the load is written where it is checked a second time, against commits that came meanwhile, or leaves records out.
     ///
+    /// A [dry run](LoadOptions::dry_run) needs no more than a store that is open for reading; what does not fit into
+    /// memory is then written to a temporary directory (`TMPDIR`) instead of the store's.
+    ///
     /// # Errors
-    /// [`Error::ReadOnly`], [`Error::Busy`].
+    /// [`Error::ReadOnly`], [`Error::Busy`]; [`Error::Io`] of the temporary directory.
     pub fn bulk_load(&self, options: LoadOptions, progress: &Arc<Progress>) -> Result<BulkLoad> {
-        self.inner.check_writable()?;
+        let elsewhere = self.inner.read_only && options.dry_run;
+        if !elsewhere {
+            self.inner.check_writable()?;
+        }
+        let scratch = elsewhere.then(files::temporary_dir).transpose()?;
         if self.inner.loading.swap(true, AcqRel) {
             return Err(Error::Busy);
         }
         let base = self.inner.version.load_full();
-        Ok(BulkLoad::new(Arc::clone(&self.inner), base, options, Arc::clone(progress)))
+        Ok(BulkLoad::new(Arc::clone(&self.inner), base, options, Arc::clone(progress), scratch))
     }
 
     /// Loads `users`, all or none: the convenient form of [`bulk_load`](Self::bulk_load) for one thread. Users that

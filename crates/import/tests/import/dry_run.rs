@@ -96,7 +96,7 @@ fn content(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     found
 }
 
-/// Every file whole, and with one byte damaged in a dozen places, which makes bad records and bad documents of it.
+/// Every file whole, and with one byte damaged in each of half a dozen places, which makes bad records and bad documents of it.
 #[test]
 fn a_dry_run_finds_what_the_real_one_finds() {
     let (mut rejected, mut refused, mut conflicts, mut whole) = (0, 0, 0, 0);
@@ -124,20 +124,15 @@ fn a_dry_run_finds_what_the_real_one_finds() {
         };
         compare(&format!("{:?}", sample.files[0].0));
         for (name, content) in &sample.files {
-            for at in (3..content.len()).step_by(content.len() / 12 + 1) {
-                for bad in [0, 1] {
-                    let mut damaged = content.clone();
-                    damaged[at] = bad;
-                    put(name, &damaged);
-                    compare(&format!("{name}: byte {at} is {bad}"));
-                }
+            for (i, at) in (3..content.len()).step_by(content.len() / 6 + 1).enumerate() {
+                let mut damaged = content.clone();
+                damaged[at] = u8::from(i % 2 == 0);
+                put(name, &damaged);
+                compare(&format!("{name}: byte {at} is {}", damaged[at]));
             }
             put(name, content);
         }
     }
     // The damage reaches all that there is to find.
-    assert!(
-        rejected > 100 && refused > 100 && conflicts > 100 && whole > 20,
-        "{rejected} {refused} {conflicts} {whole}"
-    );
+    assert!(rejected > 50 && refused > 50 && conflicts > 50 && whole > 10, "{rejected} {refused} {conflicts} {whole}");
 }

@@ -1,10 +1,12 @@
 //! The second half of a load: merge, check, write, publish.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
-use std::sync::{Arc, MutexGuard};
 use std::thread;
 
 use headcount_block::{Dictionary, DictionaryBuilder, Progress, RowBuf, RowRef, Totals};
+use tempfile::TempDir;
 
 use super::combine::{Candidate, Combined, Combiner, without};
 use super::conflict::{Claims, Drops};
@@ -16,7 +18,8 @@ use crate::commit::Writer;
 use crate::error::{Error, Result};
 use crate::segment::{Finished, SegmentWriter};
 use crate::snapshot::owned;
-use crate::state::{Inner, lock};
+use crate::state::Inner;
+use crate::sync::{MutexGuard, lock};
 use crate::version::Version;
 
 /// How often users are left out and the rest is checked again before a load gives up.
@@ -31,6 +34,8 @@ pub struct BulkLoad {
     base: Arc<Version>,
     options: LoadOptions,
     progress: Arc<Progress>,
+    /// Where unfinished files are, when not in the store.
+    scratch: Option<TempDir>,
 }
 
 impl Drop for BulkLoad {
@@ -51,14 +56,24 @@ struct Pass {
 }
 
 impl BulkLoad {
-    pub(crate) fn new(store: Arc<Inner>, base: Arc<Version>, options: LoadOptions, progress: Arc<Progress>) -> Self {
-        Self { store, base, options, progress }
+    pub(crate) fn new(
+        store: Arc<Inner>,
+        base: Arc<Version>,
+        options: LoadOptions,
+        progress: Arc<Progress>,
+        scratch: Option<TempDir>,
+    ) -> Self {
+        Self { store, base, options, progress, scratch }
+    }
+
+    fn tmp(&self) -> PathBuf {
+        self.scratch.as_ref().map_or_else(|| self.store.tmp(), |scratch| scratch.path().to_path_buf())
     }
 
     /// A shard for one thread. Make as many as [`LoadOptions::threads`] says: they share the memory.
     #[must_use]
     pub fn shard(&self) -> Shard {
-        Shard::new(self.memory_of_rows() / self.options.threads.max(1), &self.store.tmp())
+        Shard::new(self.memory_of_rows() / self.options.threads.max(1), &self.tmp())
     }
 
     /// Bytes for rows: six tenths; a third is for index entries, the rest is slack.
@@ -196,7 +211,7 @@ impl BulkLoad {
         self.progress.set_phase("writing");
         self.progress.set_total_users(shards.iter().map(|s| s.records).sum());
         let index_memory = usize::try_from(self.options.memory / 3).unwrap_or(usize::MAX);
-        let mut writer = SegmentWriter::create(&self.store.tmp(), Arc::clone(dict), index_memory)?;
+        let mut writer = SegmentWriter::create(&self.tmp(), Arc::clone(dict), index_memory)?;
         let (mut claims, mut hidden, mut replaced, mut unchanged) = (Claims::default(), Totals::default(), 0, 0);
         let counts = self.walk(shards, drops, reject, &mut |_, row| {
             if self.base.is_empty() {

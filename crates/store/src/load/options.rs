@@ -53,7 +53,7 @@ pub struct LoadOptions {
     pub existing: Existing,
     /// Leave out what is rejected and load the rest, instead of failing at the first.
     pub skip_rejected: bool,
-    /// Check everything and change nothing.
+    /// Check everything and change nothing: the store may be open for reading.
     pub dry_run: bool,
 }
 

@@ -11,7 +11,7 @@
 //! | 5 the version is swapped | as 4 |
 
 use std::ops::ControlFlow;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use headcount_block::Totals;
 
@@ -23,6 +23,7 @@ use crate::flush::entry;
 use crate::segment::{Finished, Segment};
 use crate::snapshot::Snapshot;
 use crate::state::Inner;
+use crate::sync::MutexGuard;
 use crate::version::Version;
 use crate::{clock, fault};
 

@@ -130,11 +130,7 @@ impl Plan {
         if numbers.is_empty() {
             return Ok(());
         }
-        let base = std::env::temp_dir();
-        let holder = tempfile::Builder::new()
-            .prefix("headcount-salvage-")
-            .tempdir_in(&base)
-            .map_err(|e| Error::io("create a temporary directory in", &base, e))?;
+        let holder = files::temporary_dir()?;
         for number in numbers {
             let (from, to) = (delta::path_of(&self.dir, number), delta::path_of(holder.path(), number));
             let first = stated.get(&number).copied();
