@@ -28,7 +28,7 @@ bench-build:
     .ci/run bench-build
 
 # Every fuzz target for a short while: `just fuzz 600` for ten minutes each
-fuzz SECONDS="20":
+fuzz SECONDS="10":
     FUZZ_SECONDS={{SECONDS}} .ci/run fuzz
 
 # Orders in which threads of a store can meet: `just schedules 5000` for so many of each test

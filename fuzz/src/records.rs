@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use headcount_block::{UidRange, User, checksum};
 use headcount_store::{Batch, Options, Store};
 
-use crate::stores::use_store;
+use crate::stores::use_open;
 
 /// Groups that are written at most.
 const GROUPS: usize = 4;
@@ -99,8 +99,8 @@ pub fn logged(mut data: &[u8]) {
     }
     log.flush().expect("it is written");
     drop(log);
-    use_store(dir.path(), &[]);
     let Ok(store) = Store::open_read_only(dir.path(), &Options::default()) else { return };
+    use_open(&store, &[]);
     let snapshot = store.snapshot();
     for user in snapshot.users(UidRange::all()) {
         let Ok(user) = user else { break };

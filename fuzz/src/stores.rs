@@ -128,7 +128,13 @@ pub fn mutate(ending: &str, data: &[u8]) {
 
 /// Uses a store in every way that reads; answers are right or errors.
 pub fn use_store(path: &Path, users: &[User]) {
-    let Ok(store) = Store::open_read_only(path, &Options::default()) else { return };
+    if let Ok(store) = Store::open_read_only(path, &Options::default()) {
+        use_open(&store, users);
+    }
+}
+
+/// The same with a store that is open.
+pub fn use_open(store: &Store, users: &[User]) {
     let snapshot = store.snapshot();
     for user in users {
         if let Ok(found) = snapshot.get_user(&user.uid) {
