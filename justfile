@@ -47,7 +47,7 @@ deny:
 asan:
     .ci/run asan
 
-# Whether a crate's tests notice changes of its code: `just mutants -p headcount-block -f crates/block/src/find.rs`
+# Whether tests notice changes of the code: `just mutants -p headcount-block -f crates/block/src/find.rs -- --lib`
 mutants *ARGS:
     MUTANTS="{{ARGS}}" .ci/run mutants
 
