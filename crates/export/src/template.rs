@@ -268,3 +268,31 @@ impl Cache {
 
 /// Templates of a dictionary that was never made: every entry is a fault.
 static EMPTY: Templates = Templates::W16(Slots { slots: Vec::new(), mids: Vec::new(), longest: 0 });
+
+#[cfg(test)]
+mod tests {
+    use headcount_block::DictionaryBuilder;
+
+    use super::*;
+
+    #[test]
+    fn each_dictionary_gets_its_own_templates() {
+        let fields = "uid,provider,providerUID".parse().unwrap();
+        let layout =
+            Layout { format: Format::Ndjson, fields, include_pending: false, formula_guard: false, changes: false };
+        let dictionary = |n: usize| {
+            let mut builder = DictionaryBuilder::new();
+            builder.add(format!("provider{n}").as_bytes(), 1).unwrap();
+            builder.finish().unwrap()
+        };
+        let dictionaries: Vec<_> = (0..Cache::MOST + 2).map(dictionary).collect();
+        let mut cache = Cache::default();
+        for _ in 0..2 {
+            for dict in &dictionaries {
+                let expected = format!("{:?}", Templates::new(&layout, dict));
+                assert_eq!(format!("{:?}", cache.get(&layout, dict)), expected);
+            }
+        }
+        assert_eq!(cache.entries.len(), Cache::MOST);
+    }
+}
