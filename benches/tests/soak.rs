@@ -43,6 +43,8 @@ const RING: usize = 400;
 const COMMITTERS: usize = 3;
 const LOADER: usize = COMMITTERS;
 const WRITERS: usize = COMMITTERS + 1;
+/// Users of a page.
+const PAGE: &str = "500";
 const FIELDS: &[&str] = &["uid", "provider", "providerUID"];
 /// What the second half of the rounds may have over the first one, on top of a tenth: KiB of memory, then numbers.
 const SLACK_KIB: u64 = 16 << 10;
@@ -105,6 +107,7 @@ struct Counts {
     exports: AtomicU64,
     responses: AtomicU64,
     broken_off: AtomicU64,
+    walks: AtomicU64,
     backups: AtomicU64,
     compactions: AtomicU64,
 }
@@ -170,6 +173,29 @@ impl Known {
         let expected = oracle::json(&users, &query, &said("callId"), &said("time")).unwrap();
         assert!(text.as_bytes() == expected, "a response is no state of the store");
         self.counts.responses.fetch_add(1, SeqCst);
+    }
+
+    /// Goes through all users page by page, while they change: those that stay as they are come once each, in order.
+    fn page(&self, server: &Running) {
+        let (mut seen, mut after) = (Vec::new(), String::new());
+        loop {
+            let reply = server.export(&[("format", "json"), ("limit", PAGE), ("after", &after)]);
+            let text = reply.text();
+            let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let users = answer["users"].as_array().unwrap_or_else(|| panic!("{text}"));
+            assert_eq!(answer["usersCount"].as_u64(), Some(users.len() as u64));
+            for user in users {
+                let uid = user["UID"].as_str().unwrap();
+                assert!(uid > after.as_str(), "{uid:?} comes after {after:?}");
+                uid.clone_into(&mut after);
+                seen.extend(self.still.contains_key(uid).then(|| uid.to_owned()));
+            }
+            if users.len() < PAGE.parse().unwrap() {
+                break;
+            }
+        }
+        assert!(seen.iter().eq(self.still.values().filter(|u| u.status == Status::Registered).map(|u| &u.uid)));
+        self.counts.walks.fetch_add(1, SeqCst);
     }
 
     /// Asks, and goes away in the middle of the answer.
@@ -255,6 +281,7 @@ fn round(store: &Arc<Store>, known: &Known, dir: &Path, time: Duration) {
         });
         scope.spawn(move || until(5, &mut |_| known.ask(server)));
         scope.spawn(move || until(50, &mut |_| known.break_off(server)));
+        scope.spawn(move || until(50, &mut |_| known.page(server)));
         let began = Instant::now();
         while began.elapsed() < time && !stop.load(SeqCst) {
             sleep(Duration::from_millis(20));
@@ -383,11 +410,12 @@ fn everything_at_once_again_and_again() {
     let n = |count: &AtomicU64| count.load(SeqCst);
     let (steps, counts) = (known.acknowledged(), &known.counts);
     println!(
-        "{count} rounds in {seconds} s: {} commits, {} loads, {} exports, {} responses, {} broken off, {} backups, {} compactions",
+        "{count} rounds in {seconds} s: {} commits, {} loads, {} exports, {} responses, {} walks through pages, {} broken off, {} backups, {} compactions",
         steps[..COMMITTERS].iter().sum::<u64>(),
         steps[LOADER],
         n(&counts.exports),
         n(&counts.responses),
+        n(&counts.walks),
         n(&counts.broken_off),
         n(&counts.backups),
         n(&counts.compactions),

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use headcount_block::{UidRange, User, checksum};
 use headcount_store::{Batch, Options, Store};
 
-use crate::stores::use_open;
+use crate::stores::{left_open, use_open};
 
 /// Groups that are written at most.
 const GROUPS: usize = 4;
@@ -33,17 +33,15 @@ fn database(path: &Path) -> sled::Db {
 fn patient() -> &'static Patient {
     static PATIENT: OnceLock<Patient> = OnceLock::new();
     PATIENT.get_or_init(|| {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let path = dir.path().join("store");
-        let store = Store::create(&path, &Options { maintenance: false, ..Options::default() }).expect("a store");
         let user = |n: u32| User::new(format!("u{n:02}")).with_identity("site", format!("{n}"));
-        store.load((0..20).map(user)).expect("valid users");
-        let mut batch = Batch::new();
-        batch.put(user(3).with_identity("long", "\u{fc}".repeat(200)));
-        batch.put(user(30).with_status(headcount_block::Status::Pending));
-        batch.delete("u07");
-        store.commit(batch).expect("a commit");
-        drop(store);
+        let (_dir, path) = left_open(|store| {
+            store.load((0..20).map(user)).expect("valid users");
+            let mut batch = Batch::new();
+            batch.put(user(3).with_identity("long", "\u{fc}".repeat(200)));
+            batch.put(user(30).with_status(headcount_block::Status::Pending));
+            batch.delete("u07");
+            store.commit(batch).expect("a commit");
+        });
         let entries = || fs::read_dir(&path).expect("a directory").map(|entry| entry.expect("an entry").path());
         let is_log = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("delta-"));
         let name = |path: &Path| PathBuf::from(path.file_name().expect("below the store"));

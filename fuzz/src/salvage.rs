@@ -8,6 +8,8 @@ use std::sync::{Arc, OnceLock};
 use headcount_block::{Identity, Progress, Status, UidRange, User};
 use headcount_store::{Batch, Error, Options, Store, salvage};
 
+use crate::stores::left_open;
+
 /// Changes that are carried out at most.
 const CHANGES: usize = 64;
 /// Bytes that are copied from one place of a file to another.
@@ -68,20 +70,18 @@ fn user(n: u32, generation: u32) -> User {
 fn patient() -> &'static Patient {
     static PATIENT: OnceLock<Patient> = OnceLock::new();
     PATIENT.get_or_init(|| {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let path = dir.path().join("store");
-        let store = Store::create(&path, &Options { maintenance: false, ..Options::default() }).expect("a store");
         let (files, log, forms, newest) = Default::default();
         let mut patient = Patient { files, log, forms, newest };
-        let load: Vec<User> = (0..400).map(|n| user(n, 0)).collect();
-        load.iter().for_each(|user| patient.have(user));
-        store.load(load).expect("valid users");
-        patient.commit(&store, std::iter::empty(), &[20, 300, 0]);
-        store.flush().expect("a flush");
-        patient.commit(&store, (10..40).map(|n| user(n, 1)), &[21]);
-        store.flush().expect("a flush");
-        patient.commit(&store, [26, 27, 20].into_iter().map(|n| user(n, 2)), &[13]);
-        drop(store);
+        let (_dir, path) = left_open(|store| {
+            let load: Vec<User> = (0..400).map(|n| user(n, 0)).collect();
+            load.iter().for_each(|user| patient.have(user));
+            store.load(load).expect("valid users");
+            patient.commit(store, std::iter::empty(), &[20, 300, 0]);
+            store.flush().expect("a flush");
+            patient.commit(store, (10..40).map(|n| user(n, 1)), &[21]);
+            store.flush().expect("a flush");
+            patient.commit(store, [26, 27, 20].into_iter().map(|n| user(n, 2)), &[13]);
+        });
         collect(&path, &path, &mut patient);
         assert!(patient.files.len() >= 5 && !patient.log.is_empty());
         patient

@@ -68,6 +68,16 @@ fn import_with(data: &[u8], how: &dyn for<'s> Fn(Import<'s>) -> Import<'s>) {
     }
 }
 
+/// A store that was not closed, in the directory, with what `fill` did to it.
+pub(crate) fn left_open(fill: impl FnOnce(&Store)) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("store");
+    let store = Store::create(&path, &Options { maintenance: false, ..Options::default() }).expect("a store");
+    fill(&store);
+    drop(store);
+    (dir, path)
+}
+
 /// A store whose files are damaged over and over.
 struct Patient {
     path: PathBuf,
