@@ -341,14 +341,15 @@ impl<S: Source + Clone + 'static> Export<S> {
     }
 
     fn write_plain(&self, plan: &Plan, layout: &Layout, sink: &mut dyn Sink) -> Result<Summary, Error> {
-        if let Some(since) = self.since {
+        if let Some(since) = self.since.filter(|&since| !since::is_whole(&self.source, layout, since)) {
             return self.write_changes(plan, layout, since, sink);
         }
         let trailer = self.trailer(plan);
         let progress = self.progress.as_deref();
         if let Some(progress) = progress {
             progress.set_total_users(plan.totals.as_ref().map_or(0, |totals| layout.stated(totals).users));
-            progress.set_total_bytes(plan.length(layout, &trailer).exact().unwrap_or_default());
+            let len = plan.length(layout, &trailer).exact().filter(|_| self.since.is_none());
+            progress.set_total_bytes(len.unwrap_or_default());
         }
         let mut body = Body::new(layout, sink, progress);
         if plan.is_rest {
@@ -358,10 +359,11 @@ impl<S: Source + Clone + 'static> Export<S> {
             compare(plan, layout, &body)?;
             let first = end_uid(&self.source, layout, ends.first.as_ref(), false)?;
             let last = end_uid(&self.source, layout, ends.last.as_ref(), true)?;
-            Ok((first, last))
+            let deleted = if layout.changes { since::end(&self.source, layout, &mut body)? } else { 0 };
+            Ok((first, last, deleted))
         });
-        let (first_uid, last_uid) = match whole {
-            Ok(uids) => uids,
+        let (first_uid, last_uid, deleted) = match whole {
+            Ok(ends) => ends,
             Err(error) => return Err(body.fail(&trailer, error)),
         };
         body.succeed(&trailer)?;
@@ -369,7 +371,7 @@ impl<S: Source + Clone + 'static> Export<S> {
         let counts = layout.state(body.counts);
         Ok(Summary {
             users: counts.users,
-            deleted: 0,
+            deleted,
             identities: counts.identities,
             bytes: body.bytes,
             content_bytes: body.bytes,

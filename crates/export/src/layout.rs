@@ -35,7 +35,8 @@ impl Layout {
     }
 
     /// Whether the kernel renders this layout: all of them, but for CSV columns whose order is not that of the text in
-    /// blocks (UID, provider, providerUID; the status anywhere), and the formula guard, which looks at every value.
+    /// blocks (UID, provider, providerUID; the status anywhere) or that have the column `change` before them, and the formula
+    /// guard, which looks at every value.
     pub(crate) fn is_fast(&self) -> bool {
         let rank = |field: Field| match field {
             Field::Uid => Some(0),
@@ -43,7 +44,8 @@ impl Layout {
             Field::ProviderUid => Some(2),
             Field::Status => None,
         };
-        !self.formula_guard && (self.format != Format::Csv || self.fields.iter().filter_map(rank).is_sorted())
+        let in_order = || !self.changes && self.fields.iter().filter_map(rank).is_sorted();
+        !self.formula_guard && (self.format != Format::Csv || in_order())
     }
 
     /// Counts as exports state them: no identities when no field of theirs is asked for.

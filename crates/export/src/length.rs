@@ -89,7 +89,8 @@ fn csv_len(layout: &Layout, sums: &ClassSums, status: Status) -> u64 {
     let by_identity = layout.fields.has_identities();
     let rows = if by_identity { sums.identities.wrapping_add(sums.bare_users) } else { sums.users };
     let columns = layout.fields.iter().count() as u64;
-    let a_row = columns.saturating_sub(1) + len("\r\n") + if_asked(has(Field::Status), len(status.as_str()));
+    let change = if_asked(layout.changes, len("upsert,"));
+    let a_row = change + columns.saturating_sub(1) + len("\r\n") + if_asked(has(Field::Status), len(status.as_str()));
     let uid = if by_identity { sums.csv_uid_rows } else { sums.csv_uid };
     let text = if_asked(has(Field::Uid), uid)
         .wrapping_add(if_asked(has(Field::Provider), sums.csv_provider))

@@ -2,6 +2,9 @@
 //!
 //! Each format says it in its way: JSON lists `deletedUIDs` after the users, for which the changes are gone through a
 //! second time; an NDJSON line is `{"UID":…,"deleted":true}`; CSV begins with a column `change`.
+//!
+//! Since 0 the users are all there are: where nobody who is gone comes between them, they are rendered as those of a whole
+//! export, by the kernel and by all threads.
 
 use headcount_block::{Change, Error as SourceError, Source, UserRef};
 
@@ -12,6 +15,9 @@ use crate::fields::Field;
 use crate::format::Format;
 use crate::layout::Layout;
 use crate::simple::{csv_text, json_text, render_user};
+
+/// Ends JSON's users and begins those who are gone.
+const DELETED: &[u8] = b"],\"deletedUIDs\":[";
 
 /// What was written besides the users that the body counts.
 #[derive(Debug, Default)]
@@ -37,14 +43,37 @@ pub(crate) fn write(source: &impl Source, layout: &Layout, since: u64, body: &mu
     })?;
     pass.flush()?;
     if json {
-        pass.buffer.extend(b"],\"deletedUIDs\":[");
-        run(source, since, |change| match kept(layout, change) {
-            Change::User(_) => Ok(()),
-            Change::Deleted(uid) => pass.element(uid),
-        })?;
-        pass.flush_rest()?;
+        pass.deleted(source, since)?;
     }
     Ok(pass.found)
+}
+
+/// Whether what changed since `since` is all users, with nobody between them who is gone.
+pub(crate) fn is_whole(source: &impl Source, layout: &Layout, since: u64) -> bool {
+    since == 0 && (layout.format == Format::Json || is_nobody_gone(source, layout))
+}
+
+/// Whether everybody in `source` is in the selection.
+fn is_nobody_gone(source: &impl Source, layout: &Layout) -> bool {
+    layout.include_pending || source.totals().pending.users == 0
+}
+
+/// Ends the users of what [`is_whole`], which `body` has, with those who are gone.
+///
+/// # Errors
+/// As [`write`].
+pub(crate) fn end(source: &impl Source, layout: &Layout, body: &mut Body<'_>) -> Result<u64, Error> {
+    if layout.format != Format::Json {
+        return Ok(0);
+    }
+    let mut pass = Pass { layout, body, buffer: Buffer::short(), scratch: Vec::new(), found: Found::default() };
+    if is_nobody_gone(source, layout) {
+        pass.buffer.extend(DELETED);
+        pass.flush_rest()?;
+    } else {
+        pass.deleted(source, 0)?;
+    }
+    Ok(pass.found.deleted)
 }
 
 /// A user who is not in the selection is gone from it.
@@ -79,6 +108,17 @@ struct Pass<'a, 'b> {
 }
 
 impl Pass<'_, '_> {
+    /// JSON's list of those who are gone.
+    fn deleted(&mut self, source: &impl Source, since: u64) -> Result<(), Error> {
+        self.buffer.extend(DELETED);
+        let layout = self.layout;
+        run(source, since, |change| match kept(layout, change) {
+            Change::User(_) => Ok(()),
+            Change::Deleted(uid) => self.element(uid),
+        })?;
+        self.flush_rest()
+    }
+
     fn user(&mut self, user: &UserRef<'_>) -> Result<(), Error> {
         self.scratch.clear();
         render_user(self.layout, user, &mut self.scratch);

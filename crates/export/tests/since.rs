@@ -47,6 +47,11 @@ fn bytes(export: &Export<Memory>) -> Vec<u8> {
     assert_eq!(summary.bytes, out.len() as u64);
     let chunks: Vec<u8> = export.chunks().unwrap().flat_map(|c| c.unwrap().as_ref().to_vec()).collect();
     assert!(chunks == out, "chunks give the same bytes");
+    for threads in [1, 3] {
+        let mut again = Vec::new();
+        export.clone().threads(threads).write_to(&mut again).unwrap();
+        assert!(again == out, "{threads} threads give the same bytes");
+    }
     out
 }
 
@@ -80,18 +85,20 @@ fn json_lists_users_then_deleted_uids_then_the_seq() {
 fn ndjson_has_a_line_for_each_deletion_where_its_uid_belongs() {
     let users = population(AWKWARD, 8);
     let source = Memory::new(&users, 100);
-    let all = expected(&users, 5, false);
     let fields = "uid,provider,providerUID";
-    let out = String::from_utf8(bytes(&export(&source, Format::Ndjson, fields, 5, false))).unwrap();
-    let whole = String::from_utf8(only(&all, Format::Ndjson, fields, false)).unwrap();
-    let mut upserts = whole.lines();
-    assert_eq!(out.lines().count(), all.len());
-    for (line, expected) in out.lines().zip(&all) {
-        match expected {
-            Ok(_) => assert_eq!(Some(line), upserts.next()),
-            Err(uid) => {
-                let value: Value = serde_json::from_str(line).unwrap();
-                assert_eq!(value, serde_json::json!({"UID": uid, "deleted": true}));
+    for (since, pending) in [(5, false), (0, false), (0, true)] {
+        let all = expected(&users, since, pending);
+        let out = String::from_utf8(bytes(&export(&source, Format::Ndjson, fields, since, pending))).unwrap();
+        let whole = String::from_utf8(only(&all, Format::Ndjson, fields, pending)).unwrap();
+        let mut upserts = whole.lines();
+        assert_eq!(out.lines().count(), all.len());
+        for (line, expected) in out.lines().zip(&all) {
+            match expected {
+                Ok(_) => assert_eq!(Some(line), upserts.next()),
+                Err(uid) => {
+                    let value: Value = serde_json::from_str(line).unwrap();
+                    assert_eq!(value, serde_json::json!({"UID": uid, "deleted": true}));
+                }
             }
         }
     }
@@ -102,23 +109,58 @@ fn csv_begins_with_the_kind_of_change() {
     let users = population(AWKWARD, 9);
     let source = Memory::new(&users, 100);
     for fields in ["uid,provider,providerUID,status", "status,uid", "uid"] {
-        let all = expected(&users, 5, true);
-        let out = bytes(&export(&source, Format::Csv, fields, 5, true));
-        let mut rows = csv::Reader::from_reader(&out[..]);
-        let header: Vec<String> = rows.headers().unwrap().iter().map(str::to_owned).collect();
-        assert_eq!(header.join(","), format!("change,{fields}"));
-        let uid_at = header.iter().position(|name| name == "uid").unwrap();
-        let found: Vec<(String, String)> =
-            rows.records().map(|r| r.unwrap()).map(|r| (r[0].to_owned(), r[uid_at].to_owned())).collect();
-        let mut wanted = Vec::new();
-        for change in &all {
-            let identities = |user: &User| if fields.contains("provider") { user.identities.len().max(1) } else { 1 };
-            match change {
-                Ok(user) => wanted.extend(vec![("upsert".to_owned(), user.uid.clone()); identities(user)]),
-                Err(uid) => wanted.push(("delete".to_owned(), uid.clone())),
+        for (since, pending) in [(5, true), (0, true), (0, false)] {
+            let all = expected(&users, since, pending);
+            let out = bytes(&export(&source, Format::Csv, fields, since, pending));
+            let mut rows = csv::Reader::from_reader(&out[..]);
+            let header: Vec<String> = rows.headers().unwrap().iter().map(str::to_owned).collect();
+            assert_eq!(header.join(","), format!("change,{fields}"));
+            let uid_at = header.iter().position(|name| name == "uid").unwrap();
+            let found: Vec<(String, String)> =
+                rows.records().map(|r| r.unwrap()).map(|r| (r[0].to_owned(), r[uid_at].to_owned())).collect();
+            let mut wanted = Vec::new();
+            for change in &all {
+                let of_identities = fields.contains("provider");
+                let rows = |user: &User| if of_identities { user.identities.len().max(1) } else { 1 };
+                match change {
+                    Ok(user) => wanted.extend(vec![("upsert".to_owned(), user.uid.clone()); rows(user)]),
+                    Err(uid) => wanted.push(("delete".to_owned(), uid.clone())),
+                }
             }
+            assert_eq!(found, wanted, "{fields} since {since}");
         }
-        assert_eq!(found, wanted, "{fields}");
+    }
+}
+
+/// Where nobody is gone, what changed since 0 is a whole export with a column, or a list, more.
+#[test]
+fn everything_is_a_whole_export() {
+    let users: Vec<User> = population(AWKWARD, 11).into_iter().filter(|u| u.status == Status::Registered).collect();
+    let source = Memory::new(&users, 100);
+    let fields = "uid,provider,providerUID";
+    let whole = |format| {
+        let whole = Export::new(&source).format(format).call_id("C").time("T");
+        let mut out = Vec::new();
+        (whole.write_to(&mut out).unwrap(), String::from_utf8(out).unwrap())
+    };
+    for pending in [false, true] {
+        let changed = |format| {
+            let export = export(&source, format, fields, 0, pending);
+            let summary = export.write_to(&mut Vec::new()).unwrap();
+            (summary, String::from_utf8(bytes(&export)).unwrap())
+        };
+        let ((of, json), (found, changes)) = (whole(Format::Json), changed(Format::Json));
+        let list = json.replace("],\"usersCount\"", "],\"deletedUIDs\":[],\"usersCount\"");
+        assert_eq!(changes, list.replace("\"time\":\"T\"", "\"time\":\"T\",\"seq\":42"));
+        assert_eq!((found.users, found.identities, found.deleted), (of.users, of.identities, 0));
+        assert_eq!((found.first_uid, found.last_uid), (of.first_uid, of.last_uid));
+        assert_eq!(changed(Format::Ndjson).1, whole(Format::Ndjson).1);
+        let rows = |text: &str| {
+            csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes()).into_records().count()
+        };
+        let (csv, changes) = (whole(Format::Csv).1, changed(Format::Csv).1);
+        assert_eq!(rows(&changes), rows(&csv));
+        assert_eq!(changes.len(), csv.len() + "change,".len() + (rows(&csv) - 1) * "upsert,".len());
     }
 }
 
