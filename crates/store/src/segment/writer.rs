@@ -51,10 +51,39 @@ pub(crate) struct SegmentWriter {
     paced: Arc<AtomicBool>,
     /// The dictionary that was last found to be the writer's, by its number.
     same_dict: Option<u64>,
-    to_sink: Option<SyncSender<Batch>>,
     recycled: Receiver<Vec<u8>>,
-    sink: Option<JoinHandle<Result<Sink>>>,
+    // Before the draft: a file is removed when nobody writes to it any more.
+    worker: Worker,
     draft: Draft,
+}
+
+/// The thread of a [`Sink`], which ends when this is dropped.
+#[derive(Debug)]
+struct Worker {
+    to_sink: Option<SyncSender<Batch>>,
+    thread: Option<JoinHandle<Result<Sink>>>,
+}
+
+impl Worker {
+    /// Hands `batch` over; `false` when the other side is gone.
+    fn send(&self, batch: Batch) -> bool {
+        self.to_sink.as_ref().is_some_and(|to| to.send(batch).is_ok())
+    }
+
+    fn join(&mut self) -> Result<Sink> {
+        self.to_sink = None;
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(sink)) => sink,
+            _ => Err(Error::Panicked("segment writer")),
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // It has at most what was handed over left to do. How that went is of no interest: the segment is given up.
+        let _: Result<Sink> = self.join();
+    }
 }
 
 /// A segment file that no manifest names yet; removed when it is dropped unpublished.
@@ -131,9 +160,8 @@ impl SegmentWriter {
             tombstone_seqs: (u64::MAX, 0),
             paced,
             same_dict: None,
-            to_sink: Some(to_sink),
             recycled,
-            sink: Some(sink),
+            worker: Worker { to_sink: Some(to_sink), thread: Some(sink) },
             draft,
         })
     }
@@ -251,19 +279,11 @@ impl SegmentWriter {
         let mut next = self.recycled.try_recv().unwrap_or_default();
         next.clear();
         let batch = std::mem::replace(&mut self.batch, Batch { bytes: next, blocks: Vec::new() });
-        if self.to_sink.as_ref().is_some_and(|to| to.send(batch).is_ok()) {
+        if self.worker.send(batch) {
             return Ok(());
         }
         // The other side is gone: it has the reason.
-        self.join().and(Err(Error::Panicked("segment writer")))
-    }
-
-    fn join(&mut self) -> Result<Sink> {
-        self.to_sink = None;
-        match self.sink.take().map(JoinHandle::join) {
-            Some(Ok(sink)) => sink,
-            _ => Err(Error::Panicked("segment writer")),
-        }
+        self.worker.join().and(Err(Error::Panicked("segment writer")))
     }
 
     /// Writes the indexes, the block index, the dictionary and the tombstones.
@@ -274,7 +294,7 @@ impl SegmentWriter {
         if !self.batch.blocks.is_empty() {
             self.send()?;
         }
-        let sink = self.join()?;
+        let sink = self.worker.join()?;
         let (written, blocks) = sink.finish(&self.last_uid, &self.dict, &self.tombstones.finish())?;
         let Written { footer, file, footer_at, same } = written;
         Ok(Finished {
@@ -488,5 +508,25 @@ impl Finished {
         files::publish(&self.file, &self.draft.path, &path)?;
         self.draft.keep = true;
         Ok(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headcount_block::DictionaryBuilder;
+
+    use super::*;
+
+    #[test]
+    fn a_segment_that_is_given_up_leaves_no_thread_and_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let dict = Arc::new(DictionaryBuilder::new().finish().unwrap());
+        for _ in 0..50 {
+            let writer = SegmentWriter::create(dir.path(), Arc::clone(&dict), 1 << 20).unwrap();
+            let held_by_the_thread = Arc::downgrade(&writer.paced);
+            drop(writer);
+            assert_eq!(held_by_the_thread.strong_count(), 0);
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        }
     }
 }
