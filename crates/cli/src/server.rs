@@ -51,12 +51,7 @@ impl Origin {
             let default = config.listen.first().map(|listen| listen.address);
             let address = listen.or(default).unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
             let tls = tls_cert.clone().zip(tls_key.clone()).map(|(cert, key)| Tls { cert, key });
-            if tls.is_none() && !plain_http && !address.ip().to_canonical().is_loopback() {
-                let problem = format!("others can reach {address}, and could read along");
-                let hint =
-                    "give --tls-cert and --tls-key, or --plain-http if that is meant, as behind a proxy with TLS";
-                return Err(Failure::usage(problem).hint(hint));
-            }
+            refuse_eavesdroppers(&self.listener, address)?;
             config.listen =
                 vec![Listen { address, tls, plain_http: *plain_http, insecure_loopback: *insecure_loopback }];
         }
@@ -69,6 +64,16 @@ impl Origin {
         config.metrics = self.metrics.or(config.metrics);
         Ok(config)
     }
+}
+
+/// Refuses an address that others can reach without TLS, unless that is meant.
+fn refuse_eavesdroppers(listener: &Listener, address: SocketAddr) -> Result<(), Failure> {
+    if listener.tls_cert.is_some() || listener.plain_http || address.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    let problem = format!("others can reach {address}, and could read along");
+    let hint = "give --tls-cert and --tls-key, or --plain-http if that is meant, as behind a proxy with TLS";
+    Err(Failure::usage(problem).hint(hint))
 }
 
 /// The stores that are open, by canonical path.
@@ -118,6 +123,8 @@ impl Stores {
 /// # Errors
 /// When the configuration or a store cannot be read, or an address not be listened on.
 pub(crate) fn serve(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    // Before anything is made.
+    args.listener.listen.map_or(Ok(()), |address| refuse_eavesdroppers(&args.listener, address))?;
     let audit = args.audit_log.as_deref().map(|path| AuditFile::open(path).map_err(|e| at(path, e))).transpose()?;
     logging::start(args.log_format, args.log_level, ui.is_colored(), audit.clone());
     let file = match (&args.config, &args.store) {

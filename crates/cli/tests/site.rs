@@ -191,3 +191,13 @@ fn editors_at_the_same_time_take_turns() {
     keys.sort();
     assert_eq!(keys, (0..8).map(key).collect::<Vec<_>>());
 }
+
+#[test]
+fn an_address_that_others_can_reach_is_refused_before_keys_are_made() {
+    let scratch = Scratch::new();
+    scratch.run_with(&["import", "s", "-"], "{\"UID\":\"a\",\"identities\":[]}\n").exits(0);
+    let refused = ["others can reach 0.0.0.0:9", "--plain-http"];
+    scratch.run(&["serve", "s", "--listen", "0.0.0.0:9", "--audit-log", "audit"]).exits(2).says(&refused);
+    let names: Vec<_> = fs::read_dir(scratch.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["s"]);
+}
