@@ -8,6 +8,7 @@ use headcount_block::Progress;
 
 use crate::clock;
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::files;
 use crate::flush::entry;
 use crate::lock::Lock;
@@ -50,6 +51,7 @@ impl Snapshot {
             }
             _ => return Err(Error::Exists { path: dest.to_path_buf() }),
         };
+        fault::point("backup: looked")?;
         let lock = Lock::exclusive(dest)?;
         let outcome = self.write_backup(dest, progress);
         drop(lock);

@@ -24,8 +24,16 @@ pub(crate) struct Writer {
     pub(crate) log: Option<Log>,
     /// The next log, made ahead of need.
     pub(crate) spare: Option<Log>,
-    /// When what is visible has to be on disk, where it is not yet.
+    /// Whether the log holds commits that are not durable yet.
+    dirty: bool,
+    /// When they have to be: what is due later than any clock reaches waits for whoever asks for it.
     pub(crate) sync_by: Option<Instant>,
+}
+
+impl Writer {
+    fn synced(&mut self) {
+        (self.dirty, self.sync_by) = (false, None);
+    }
 }
 
 /// A write to the log ends with the batch that takes it over this: what the log takes in one piece is more, also with the
@@ -174,12 +182,10 @@ impl Inner {
         }
         let Some(log) = &writer.log else { return Err(Error::Panicked("commit")) };
         log.append(records)?;
+        writer.dirty |= !records.is_empty();
         fault::point("commit: logged")?;
         if least.is_zero() {
-            if !records.is_empty() || writer.sync_by.is_some() {
-                log.sync()?;
-                writer.sync_by = None;
-            }
+            self.sync_log(writer)?;
         } else if !records.is_empty() {
             let by = Instant::now().checked_add(least);
             if by.is_some_and(|by| writer.sync_by.is_none_or(|earlier| by < earlier)) {
@@ -206,12 +212,16 @@ impl Inner {
         self.sync_log(&mut writer)
     }
 
+    /// The same with the commit lock in hand. Whoever had it before may have failed at this very thing: the kernel tells
+    /// of that once, and a second fsync would seem to cover what the first one lost.
     pub(crate) fn sync_log(&self, writer: &mut MutexGuard<'_, Writer>) -> Result<()> {
-        if writer.sync_by.take().is_some()
+        self.check_writable()?;
+        if writer.dirty
             && let Some(log) = &writer.log
         {
-            log.sync().map_err(|e| self.poison(e))?;
+            fault::point("log: fsync").and_then(|()| log.sync()).map_err(|e| self.poison(e))?;
         }
+        writer.synced();
         Ok(())
     }
 }

@@ -22,6 +22,7 @@ pub(crate) mod tests {
 
     thread_local! {
         static PLAN: RefCell<Plan> = const { RefCell::new(Plan { after: None, seen: Vec::new() }) };
+        static MEANWHILE: RefCell<Option<Meanwhile>> = const { RefCell::new(None) };
     }
 
     struct Plan {
@@ -29,12 +30,15 @@ pub(crate) mod tests {
         seen: Vec<&'static str>,
     }
 
+    /// A step, and what is done at it.
+    type Meanwhile = (&'static str, Box<dyn FnOnce()>);
+
     /// Fails on this thread from the step on that was asked for.
     pub(crate) fn point(name: &'static str) -> Result<()> {
         // Between two changes on disk lie waits for it, in which others run.
         #[cfg(shuttle)]
         crate::sync::turn();
-        PLAN.with_borrow_mut(|plan| {
+        let passed = PLAN.with_borrow_mut(|plan| {
             plan.seen.push(name);
             match plan.after {
                 Some(after) if plan.seen.len() > after => Err(Error::Io {
@@ -44,7 +48,17 @@ pub(crate) mod tests {
                 }),
                 _ => Ok(()),
             }
-        })
+        });
+        // What is done may come to steps of its own.
+        if let Some((_, work)) = MEANWHILE.with_borrow_mut(|planned| planned.take_if(|(step, _)| *step == name)) {
+            work();
+        }
+        passed
+    }
+
+    /// Does `work` when this thread comes to the step `name` the next time: what others do at the worst moment.
+    pub(crate) fn meanwhile(name: &'static str, work: impl FnOnce() + 'static) {
+        MEANWHILE.set(Some((name, Box::new(work))));
     }
 
     /// Lets `after` steps of this thread pass, and fails every later one; `None` lets all pass.

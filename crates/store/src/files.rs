@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::error::{Error, Result};
+use crate::fault;
 
 /// The current manifest.
 pub(crate) const MANIFEST: &str = "MANIFEST";
@@ -99,6 +100,7 @@ pub(crate) fn scratch(dir: &Path) -> Result<File> {
 
 /// Makes the names in a directory durable.
 pub(crate) fn sync_dir(path: &Path) -> Result<()> {
+    fault::point("names: fsync")?;
     File::open(path).and_then(|d| d.sync_all()).map_err(|e| Error::io("fsync directory", path, e))
 }
 

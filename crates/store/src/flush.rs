@@ -36,10 +36,7 @@ impl Inner {
         }
         let log = self.take_log(writer)?;
         fault::point("switch 1: created")?;
-        if let Some(old) = &writer.log {
-            old.sync().map_err(|e| self.poison(e))?;
-            writer.sync_by = None;
-        }
+        self.sync_log(writer)?;
         let (number, first_seq) = (log.number(), self.version.load().origin.seq + 1);
         self.commit_manifest(|m| m.add_generation(number, first_seq))?;
         fault::point("switch 2: named")?;
@@ -99,9 +96,8 @@ impl Inner {
     pub(crate) fn flush_all(&self, writer: &mut MutexGuard<'_, Writer>) -> Result<()> {
         self.check_writable()?;
         self.flush_frozen()?;
+        self.sync_log(writer)?;
         if let Some(log) = writer.log.take() {
-            log.sync().map_err(|e| self.poison(e))?;
-            writer.sync_by = None;
             log.close().map_err(|e| self.poison(e))?;
         }
         if !self.version.load().active.is_empty() {

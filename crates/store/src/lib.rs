@@ -20,6 +20,8 @@ mod compact;
 #[cfg(test)]
 mod crash_tests;
 mod delta;
+#[cfg(test)]
+mod durability_tests;
 mod erase;
 mod error;
 mod fault;

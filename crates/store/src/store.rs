@@ -25,7 +25,7 @@ use crate::segment::Segment;
 use crate::snapshot::Snapshot;
 use crate::state::Inner;
 use crate::sync::lock;
-use crate::{clock, files, random};
+use crate::{clock, fault, files, random};
 
 /// A store of users, open.
 ///
@@ -52,6 +52,7 @@ impl Store {
             Ok(_) => {}
             Err(_) => files::create_dir(dir)?,
         }
+        fault::point("create: looked")?;
         let lock = Lock::exclusive(dir)?;
         files::ensure_tmp(dir)?;
         Manifest::new(random::id()?, random::id()?, clock::now_ms()).write(dir)?;

@@ -16,6 +16,7 @@ use super::runs::Merge;
 use super::shard::{ProviderCounts, Shard};
 use crate::commit::Writer;
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::segment::{Finished, SegmentWriter};
 use crate::snapshot::owned;
 use crate::state::Inner;
@@ -264,6 +265,7 @@ impl BulkLoad {
             let stands = writer.is_some() || self.options.dry_run || self.store.version.load().origin.seq == report.seq;
             return Ok(stands.then_some(report));
         };
+        fault::point("load: written")?;
         let totals = finished.totals();
         (report.users, report.identities) = (totals.users(), totals.identities());
         report.pending = totals.pending.users;

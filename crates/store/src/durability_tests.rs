@@ -1,0 +1,78 @@
+//! What others do at the worst moment: what was promised as durable is, and nobody writes who must not.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use headcount_block::User;
+
+use crate::fault::tests::{plan, seen};
+use crate::sync::lock;
+use crate::{Batch, Durability, Error, Options, Store};
+
+const LATER: Durability = Durability::Buffered { flush_within: Duration::from_secs(3600) };
+const NEVER: Durability = Durability::Buffered { flush_within: Duration::MAX };
+
+/// Everything on this thread: steps are counted by thread.
+fn create(dir: &Path) -> Store {
+    plan(None);
+    let mut store = Store::create(dir, &Options { maintenance: false, ..Options::default() }).unwrap();
+    store.threads = None;
+    store
+}
+
+fn batch(uid: &str) -> Batch {
+    let mut batch = Batch::new();
+    batch.put(User::new(uid).with_identity("p", uid));
+    batch
+}
+
+fn put(store: &Store, uid: &str, durability: Durability) {
+    store.commit_with(batch(uid), durability).unwrap();
+}
+
+/// It found nothing left to do: what the failed fsync had covered was acknowledged.
+#[test]
+fn a_sync_that_waited_for_a_failed_fsync_fails_too() {
+    for of_a_commit in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(create(&dir.path().join("s")));
+        put(&store, "a", LATER);
+        let mut writer = lock(&store.inner.writer);
+        let waits = Arc::clone(&store);
+        let waits = thread::spawn(move || waits.sync());
+        // Should it come too late, it finds out at once.
+        thread::sleep(Duration::from_millis(200));
+        plan(Some(0));
+        let failed = if of_a_commit {
+            store.inner.commit_locked(&mut writer, batch("b"), LATER).map(drop)
+        } else {
+            store.inner.sync_log(&mut writer)
+        };
+        plan(None);
+        assert!(matches!(failed, Err(Error::Io { .. })), "{failed:?}");
+        drop(writer);
+        let waited = waits.join().unwrap();
+        assert!(matches!(waited, Err(Error::Poisoned { .. })), "of a commit: {of_a_commit}: {waited:?}");
+    }
+}
+
+/// A time that no clock reaches was taken for none: nothing was left to make durable.
+#[test]
+fn what_is_never_due_is_made_durable_when_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = create(&dir.path().join("s"));
+    put(&store, "a", NEVER);
+    assert!(!seen().contains(&"log: fsync"));
+    store.sync().unwrap();
+    assert_eq!(seen().last(), Some(&"log: fsync"));
+    plan(None);
+    store.sync().unwrap();
+    assert_eq!(seen(), [""; 0], "all is durable");
+    // A commit that changes nothing answers for what it saw.
+    put(&store, "b", NEVER);
+    plan(None);
+    put(&store, "b", Durability::Sync);
+    assert!(seen().contains(&"log: fsync"), "{:?}", seen());
+}
