@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use headcount_block::User;
+use headcount_block::{RowBuf, UidRange, User};
 
-use crate::fault::tests::{plan, seen};
+use crate::fault::tests::{meanwhile, plan, seen};
 use crate::sync::lock;
-use crate::{Batch, Durability, Error, Options, Store};
+use crate::{Batch, BulkLoad, Durability, Error, LoadOptions, Options, Place, RowKind, Shard, Store};
 
 const LATER: Durability = Durability::Buffered { flush_within: Duration::from_secs(3600) };
 const NEVER: Durability = Durability::Buffered { flush_within: Duration::MAX };
@@ -30,6 +30,20 @@ fn batch(uid: &str) -> Batch {
 
 fn put(store: &Store, uid: &str, durability: Durability) {
     store.commit_with(batch(uid), durability).unwrap();
+}
+
+fn uids(store: &Store) -> Vec<String> {
+    store.snapshot().users(UidRange::all()).map(|user| user.unwrap().uid).collect()
+}
+
+fn begin_load(store: &Store, options: LoadOptions, uids: &[&str]) -> (BulkLoad, Shard) {
+    let load = store.bulk_load(LoadOptions { threads: 1, ..options }, &Arc::default()).unwrap();
+    let (mut shard, mut row) = (load.shard(), RowBuf::new());
+    for (line, uid) in (1..).zip(uids) {
+        let user = User::new(*uid).with_identity("p", *uid);
+        shard.push(row.encode(&user).unwrap(), Place { file: 0, line, offset: line }, RowKind::User).unwrap();
+    }
+    (load, shard)
 }
 
 /// It found nothing left to do: what the failed fsync had covered was acknowledged.
@@ -75,4 +89,41 @@ fn what_is_never_due_is_made_durable_when_asked_for() {
     plan(None);
     put(&store, "b", Durability::Sync);
     assert!(seen().contains(&"log: fsync"), "{:?}", seen());
+}
+
+/// It wrote its manifest over that of whoever had opened the store since; what they had committed was gone.
+#[test]
+fn a_load_that_outlives_its_store_ends_with_an_error() {
+    for closed in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let first = create(&path);
+        put(&first, "before", Durability::Sync);
+        let (load, shard) = begin_load(&first, LoadOptions::default(), &["late"]);
+        if closed {
+            first.close().unwrap()
+        } else {
+            drop(first)
+        }
+        let second = Store::open(&path, &Options::default()).unwrap();
+        put(&second, "between", Durability::Sync);
+        let outcome = load.finish(vec![shard], &mut |_| Ok(()));
+        assert!(matches!(outcome, Err(Error::Closed { .. })), "closed: {closed}: {outcome:?}");
+        put(&second, "after", Durability::Sync);
+        drop(second);
+        assert_eq!(uids(&Store::open(&path, &Options::default()).unwrap()), ["after", "before", "between"]);
+    }
+}
+
+/// The lock was gone while the load was still at it.
+#[test]
+fn a_load_that_its_store_is_dropped_beneath_publishes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = create(&path);
+    let (load, shard) = begin_load(&store, LoadOptions::default(), &["late"]);
+    meanwhile("load: written", move || drop(store));
+    let outcome = load.finish(vec![shard], &mut |_| Ok(()));
+    assert!(matches!(outcome, Err(Error::Closed { .. })), "{outcome:?}");
+    assert_eq!(uids(&Store::open(&path, &Options::default()).unwrap()), [""; 0]);
 }

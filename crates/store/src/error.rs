@@ -98,6 +98,13 @@ pub enum Error {
         /// The first failure.
         cause: String,
     },
+    /// The store was closed, or dropped, while a load into it was under way. Nothing of the load was written: begin it
+    /// anew in a store that is open.
+    #[error("the store {} was closed before the load into it ended: open it and load again", path.display())]
+    Closed {
+        /// The store.
+        path: PathBuf,
+    },
     /// Snapshots hold files that name erased users. The users are deleted, and the next open completes the erasure.
     #[error("a snapshot at seq {oldest} holds files that name the erased users: drop it and erase again")]
     Pinned {

@@ -3,7 +3,8 @@
 //! Locks are taken in this order: `structure`, `writer`, `flush`, `manifest`, `swap`. Nobody waits for I/O with `swap` in hand.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, OnceLock, Weak};
 
 use headcount_block::Origin;
@@ -39,6 +40,8 @@ pub(crate) struct Inner {
     pub(crate) counters: Counters,
     swap: Mutex<()>,
     poison: OnceLock<String>,
+    /// Set with `writer` in hand, before the lock of the store is let go.
+    closed: AtomicBool,
     retired: Mutex<Retired>,
 }
 
@@ -107,6 +110,7 @@ impl Inner {
             counters: Counters::default(),
             swap: Mutex::new(()),
             poison: OnceLock::new(),
+            closed: AtomicBool::new(false),
             retired: Mutex::new(Retired::default()),
         }
     }
@@ -123,8 +127,17 @@ impl Inner {
         }
         match self.poison.get() {
             Some(cause) => Err(Error::Poisoned { path: self.dir.clone(), cause: cause.clone() }),
+            None if self.closed.load(Acquire) => Err(Error::Closed { path: self.dir.clone() }),
             None => Ok(()),
         }
+    }
+
+    /// Ends all writing before the lock of the store goes: a load may be left that others hold, and the next store at this
+    /// path is not its own. Waits for one that is publishing, and lets go of the logs.
+    pub(crate) fn end(&self) {
+        let mut writer = lock(&self.writer);
+        self.closed.store(true, Release);
+        *writer = Writer::default();
     }
 
     /// Stops all writing for good: after `error` nobody knows what is on disk. Returns it.

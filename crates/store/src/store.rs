@@ -11,7 +11,6 @@ use headcount_block::{Origin, Progress, RowBuf, Totals, User};
 use crate::backing::Backend;
 use crate::backup::BackupReport;
 use crate::batch::{Batch, Commit};
-use crate::commit::Writer;
 use crate::compact::{CompactReport, Compaction};
 use crate::erase::EraseReport;
 use crate::error::{Error, Result};
@@ -38,6 +37,13 @@ pub struct Store {
     recovery: Option<Recovery>,
     lock: Option<Lock>,
     temporary: Option<tempfile::TempDir>,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.threads = None;
+        self.inner.end();
+    }
 }
 
 impl Store {
@@ -221,6 +227,7 @@ impl Store {
 
     /// Begins a load. One at a time; reads go on, and so do commits until its publication. They wait for that, and for as long as
     /// the load is written where it is checked a second time, against commits that came meanwhile, or leaves records out.
+    /// It has to end before the store is closed or dropped: later, its end is [`Error::Closed`].
     ///
     /// A [dry run](LoadOptions::dry_run) needs no more than a store that is open for reading; what does not fit into
     /// memory is then written to a temporary directory (`TMPDIR`) instead of the store's.
@@ -281,6 +288,7 @@ impl Store {
             // All is on disk; should this fail, there are only more segments than there could be.
             let _ = self.inner.tidy();
         }
+        self.inner.end();
         self.lock = None;
         let removed = match self.temporary.take() {
             Some(dir) => dir.close().map_err(|e| Error::io("remove", &self.inner.dir, e)),
@@ -312,7 +320,7 @@ impl Store {
             return Err(Error::ReadOnly { path: self.inner.dir.clone() });
         }
         // Its directory goes too.
-        *lock(&self.inner.writer) = Writer::default();
+        self.inner.end();
         files::remove_store(&self.inner.dir)
     }
 }

@@ -86,13 +86,16 @@ impl BulkLoad {
     /// [`LoadOptions::skip_rejected`] is set the first rejection fails the load.
     ///
     /// # Errors
-    /// [`Error::Rejected`] as above; errors of `rejects` as [`Error::Io`]; [`Error::Cancelled`]; damage of the store.
-    /// The store is unchanged after any error.
+    /// [`Error::Rejected`] as above; errors of `rejects` as [`Error::Io`]; [`Error::Cancelled`]; [`Error::Closed`] when the
+    /// store was closed or dropped meanwhile; [`Error::Poisoned`]; damage of the store. The store is unchanged after any error.
     pub fn finish(
         mut self,
         mut shards: Vec<Shard>,
         rejects: &mut dyn FnMut(&Rejection) -> std::io::Result<()>,
     ) -> Result<LoadReport> {
+        if !self.options.dry_run {
+            self.store.check_writable()?;
+        }
         self.progress.set_phase("sorting");
         close_all(&mut shards)?;
         let mut providers = DictionaryBuilder::new();
