@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use headcount_block::{RowBuf, UidRange, User};
+use headcount_block::{Progress, RowBuf, UidRange, User};
 
 use crate::fault::tests::{meanwhile, plan, seen};
 use crate::sync::lock;
-use crate::{Batch, BulkLoad, Durability, Error, LoadOptions, Options, Place, RowKind, Shard, Store};
+use crate::{
+    Batch, BulkLoad, Compaction, Durability, Error, LoadOptions, Options, Place, RowKind, Shard, Store, files,
+};
 
 const LATER: Durability = Durability::Buffered { flush_within: Duration::from_secs(3600) };
 const NEVER: Durability = Durability::Buffered { flush_within: Duration::MAX };
@@ -126,4 +128,25 @@ fn a_load_that_its_store_is_dropped_beneath_publishes_nothing() {
     let outcome = load.finish(vec![shard], &mut |_| Ok(()));
     assert!(matches!(outcome, Err(Error::Closed { .. })), "{outcome:?}");
     assert_eq!(uids(&Store::open(&path, &Options::default()).unwrap()), [""; 0]);
+}
+
+/// An fsync of the directory that failed elsewhere covered the name of the new segment: the manifest must not name it.
+#[test]
+fn a_compaction_ends_where_another_thread_has_stopped_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = create(&path);
+    for uid in ["a", "b"] {
+        put(&store, uid, Durability::Sync);
+        store.flush().unwrap();
+    }
+    let manifest = std::fs::read(path.join(files::MANIFEST)).unwrap();
+    let old = files::segments(&path).unwrap();
+    let inner = Arc::clone(&store.inner);
+    meanwhile("compaction 1: renamed", move || drop(inner.poison(Error::Panicked("commit"))));
+    let outcome = store.compact(Compaction::Full, &Progress::default());
+    assert!(matches!(outcome, Err(Error::Poisoned { .. })), "{outcome:?}");
+    assert!(std::fs::read(path.join(files::MANIFEST)).unwrap() == manifest);
+    let left = files::segments(&path).unwrap();
+    assert!(old.iter().all(|id| left.contains(id)), "{old:x?} {left:x?}");
 }

@@ -166,8 +166,12 @@ impl Inner {
     }
 
     /// Makes a changed manifest the current one, durably. A failure poisons the store: either one may be on disk.
+    ///
+    /// Whoever has stopped the store meanwhile may have been told of the fsync that a name in this manifest rests on:
+    /// none is written any more.
     pub(crate) fn commit_manifest(&self, change: impl FnOnce(&mut Manifest)) -> Result<()> {
         let mut current = lock(&self.manifest);
+        self.check_writable()?;
         let mut next = current.clone();
         change(&mut next);
         fault::point("manifest: before")?;
