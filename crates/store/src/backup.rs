@@ -96,10 +96,7 @@ impl Snapshot {
         }
         report.bytes = manifest.segments.iter().map(|s| s.bytes).sum();
         manifest.write(dest)?;
-        match dest.parent().filter(|p| !p.as_os_str().is_empty()) {
-            Some(parent) => files::sync_dir(parent)?,
-            None => files::sync_dir(Path::new("."))?,
-        }
+        files::sync_name(dest)?;
         Ok(report)
     }
 }

@@ -150,3 +150,42 @@ fn a_compaction_ends_where_another_thread_has_stopped_the_store() {
     let left = files::segments(&path).unwrap();
     assert!(old.iter().all(|id| left.contains(id)), "{old:x?} {left:x?}");
 }
+
+/// The manifest that was renamed and not fsynced may be lost again; then the one before it counts, and its files.
+#[test]
+fn an_open_makes_durable_what_it_goes_by_before_it_removes_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = create(&path);
+    for uid in ["a", "b"] {
+        put(&store, uid, Durability::Sync);
+        store.flush().unwrap();
+    }
+    meanwhile("manifest: before", || plan(Some(0)));
+    let error = store.compact(Compaction::Full, &Progress::default()).unwrap_err();
+    assert_eq!(seen(), ["names: fsync"], "{error}");
+    plan(None);
+    drop(store);
+    assert_eq!(files::segments(&path).unwrap().len(), 3);
+    plan(Some(0));
+    let opened = Store::open(&path, &Options::default());
+    assert!(opened.is_err(), "{:?} are left", files::segments(&path).unwrap());
+    assert_eq!(files::segments(&path).unwrap().len(), 3);
+    plan(None);
+    let store = Store::open(&path, &Options::default()).unwrap();
+    assert_eq!(files::segments(&path).unwrap().len(), 1);
+    assert_eq!(uids(&store), ["a", "b"]);
+}
+
+/// The directory that a path without a `/` lies in was never fsynced.
+#[test]
+fn the_name_of_a_store_in_the_working_directory_is_durable() {
+    let count = |path: &Path| {
+        plan(None);
+        Store::create(path, &Options::default()).unwrap().close().unwrap();
+        seen().into_iter().filter(|step| *step == "names: fsync").count()
+    };
+    let elsewhere = tempfile::tempdir().unwrap();
+    let here = tempfile::tempdir_in(".").unwrap();
+    assert_eq!(count(Path::new(here.path().file_name().unwrap())), count(elsewhere.path()));
+}

@@ -104,6 +104,12 @@ pub(crate) fn sync_dir(path: &Path) -> Result<()> {
     File::open(path).and_then(|d| d.sync_all()).map_err(|e| Error::io("fsync directory", path, e))
 }
 
+/// Makes the name of `path` durable, in the directory that it lies in.
+pub(crate) fn sync_name(path: &Path) -> Result<()> {
+    // A name alone lies in the working directory.
+    sync_dir(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+}
+
 /// Makes a file durable that somebody else wrote.
 pub(crate) fn sync_file(path: &Path) -> Result<()> {
     File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::io("fsync", path, e))

@@ -62,9 +62,7 @@ impl Store {
         let lock = Lock::exclusive(dir)?;
         files::ensure_tmp(dir)?;
         Manifest::new(random::id()?, random::id()?, clock::now_ms()).write(dir)?;
-        if let Some(parent) = dir.parent().filter(|p| !p.as_os_str().is_empty()) {
-            files::sync_dir(parent)?;
-        }
+        files::sync_name(dir)?;
         Self::with(dir, lock, false, options)
     }
 
