@@ -40,7 +40,8 @@ impl Snapshot {
     /// incarnation, so that its seqs are not taken for those of the original. An erasure does not reach backups.
     ///
     /// # Errors
-    /// [`Error::Exists`], [`Error::Io`], [`Error::Cancelled`], damage of what is read. Nothing is left at `dest` then.
+    /// [`Error::Exists`], [`Error::Locked`] while another process makes a store there, [`Error::Io`], [`Error::Cancelled`],
+    /// damage of what is read. Nothing of this backup is left at `dest` then.
     pub fn backup(&self, dest: impl AsRef<Path>, progress: &Progress) -> Result<BackupReport> {
         let dest = dest.as_ref();
         let created = match fs::read_dir(dest).map(|mut entries| entries.next().is_none()) {
@@ -53,15 +54,16 @@ impl Snapshot {
         };
         fault::point("backup: looked")?;
         let lock = Lock::exclusive(dest)?;
+        // Whoever was faster may have made a store here: from now on nobody does, and what is here is of this backup.
+        if files::entries(dest)?.iter().any(|path| path.file_name() != Some(files::LOCK.as_ref())) {
+            return Err(Error::Exists { path: dest.to_path_buf() });
+        }
         let outcome = self.write_backup(dest, progress);
-        drop(lock);
         if outcome.is_err() {
             // The error that counts is the first one.
-            let _ = files::remove_store(dest);
-            if !created {
-                let _ = files::create_dir(dest);
-            }
+            let _ = if created { files::remove_store(dest) } else { files::empty_store(dest) };
         }
+        drop(lock);
         outcome
     }
 

@@ -1,5 +1,6 @@
 //! What others do at the worst moment: what was promised as durable is, and nobody writes who must not.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -188,4 +189,58 @@ fn the_name_of_a_store_in_the_working_directory_is_durable() {
     let elsewhere = tempfile::tempdir().unwrap();
     let here = tempfile::tempdir_in(".").unwrap();
     assert_eq!(count(Path::new(here.path().file_name().unwrap())), count(elsewhere.path()));
+}
+
+/// Whoever found the place empty before they had the lock wrote an empty store over the one of somebody faster.
+#[test]
+fn a_store_that_came_before_the_lock_is_not_overwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let there = path.clone();
+    meanwhile("create: looked", move || {
+        let faster = create(&there);
+        put(&faster, "a", Durability::Sync);
+        faster.close().unwrap();
+    });
+    let outcome = Store::create(&path, &Options::default()).map(drop);
+    let found = uids(&Store::open(&path, &Options::default()).unwrap());
+    assert_eq!((outcome.is_ok(), found), (false, vec!["a".to_owned()]));
+    assert!(matches!(outcome, Err(Error::Exists { .. })), "{outcome:?}");
+}
+
+/// And a backup that came second failed, and took the finished one away with it.
+#[test]
+fn a_backup_that_came_before_the_lock_is_not_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = create(&dir.path().join("s"));
+    put(&store, "a", Durability::Sync);
+    store.flush().unwrap();
+    let there = dir.path().join("backup");
+    std::fs::create_dir(&there).unwrap();
+    let (faster, to) = (store.snapshot(), there.clone());
+    meanwhile("backup: looked", move || {
+        faster.backup(&to, &Progress::default()).unwrap();
+    });
+    let outcome = store.backup(&there, &Progress::default()).map(drop);
+    let left = Store::open(&there, &Options::default()).map(|copy| uids(&copy));
+    assert!(matches!(outcome, Err(Error::Exists { .. })), "{outcome:?}, and there is {left:?}");
+    assert_eq!(left.unwrap(), ["a"]);
+}
+
+/// The directory was made anew: what it had been permitted or mounted as was gone.
+#[test]
+fn a_backup_that_fails_leaves_the_directory_it_was_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = create(&dir.path().join("s"));
+    put(&store, "a", Durability::Sync);
+    store.flush().unwrap();
+    let there = dir.path().join("backup");
+    std::fs::create_dir(&there).unwrap();
+    let mode = || std::fs::metadata(&there).unwrap().permissions().mode() & 0o777;
+    std::fs::set_permissions(&there, std::fs::Permissions::from_mode(0o750)).unwrap();
+    let cancelled = Progress::default();
+    cancelled.cancel();
+    assert!(matches!(store.backup(&there, &cancelled), Err(Error::Cancelled)));
+    assert_eq!(mode(), 0o750);
+    assert_eq!(std::fs::read_dir(&there).unwrap().count(), 0);
 }

@@ -211,17 +211,20 @@ fn is_segment_name(name: &str) -> bool {
     name.strip_suffix(SEGMENT_SUFFIX).is_some_and(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// Removes a store's own files and then its directory, if nothing else is in it.
+/// Removes a store's own files and then its directory, if nothing else is in it. The caller holds its lock.
 pub(crate) fn remove_store(dir: &Path) -> Result<()> {
+    empty_store(dir)?;
+    fs::remove_dir(dir).map_err(|e| Error::io("remove directory", dir, e))
+}
+
+/// Removes a store's own files. The caller holds its lock, whose file goes last.
+pub(crate) fn empty_store(dir: &Path) -> Result<()> {
     clean(dir, &[], &[])?;
     let tmp = dir.join(TMP);
     if tmp.is_dir() {
         fs::remove_dir(&tmp).map_err(|e| Error::io("remove directory", &tmp, e))?;
     }
-    for name in [MANIFEST, MANIFEST_PREVIOUS, LOCK] {
-        remove_if_there(&dir.join(name))?;
-    }
-    fs::remove_dir(dir).map_err(|e| Error::io("remove directory", dir, e))
+    [MANIFEST, MANIFEST_PREVIOUS, LOCK].iter().try_for_each(|name| remove_if_there(&dir.join(name)))
 }
 
 /// Bytes that are free for the owner of a directory.

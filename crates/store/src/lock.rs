@@ -6,7 +6,12 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::files::LOCK;
+
+/// How often the file of the lock is opened anew: on a file system that numbers its files differently each time it is asked,
+/// nobody can know better.
+const TRIES: usize = 8;
 
 /// Held for as long as it lives; the operating system lets go when the process ends, however it does.
 #[derive(Debug)]
@@ -26,9 +31,19 @@ impl Lock {
     /// Takes the lock of a writer, and writes the process id for those who come second.
     pub(crate) fn exclusive(dir: &Path) -> Result<Self> {
         let path = dir.join(LOCK);
-        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let mut file = options.map_err(|e| Error::io("open", &path, e))?;
-        taken(file.try_lock(), dir, &file)?;
+        let mut tries = 0;
+        let mut file = loop {
+            let options =
+                OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+            let file = options.map_err(|e| Error::io("open", &path, e))?;
+            fault::point("lock: opened")?;
+            taken(file.try_lock(), dir, &file)?;
+            // Whoever held it may have removed the store, with this file: then it keeps nobody out.
+            tries += 1;
+            if tries == TRIES || is_named(&file, &path) {
+                break file;
+            }
+        };
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(|e| Error::io("write", &path, e))?;
@@ -47,6 +62,12 @@ impl Lock {
         taken(file.try_lock_shared(), dir, &file)?;
         Ok(Self { file: Some(file) })
     }
+}
+
+/// Whether `path` still is a name of this file.
+fn is_named(file: &File, path: &Path) -> bool {
+    let id = |meta: fs::Metadata| (meta.dev(), meta.ino());
+    matches!((file.metadata().map(id), fs::metadata(path).map(id)), (Ok(ours), Ok(named)) if ours == named)
 }
 
 fn taken(attempt: Result<(), TryLockError>, dir: &Path, file: &File) -> Result<()> {
@@ -78,6 +99,7 @@ fn parse_locks(locks: &str, inode: u64) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault::tests::meanwhile;
 
     #[test]
     fn a_lock_ends_with_its_holder_though_a_fork_has_the_file() {
@@ -88,6 +110,15 @@ mod tests {
         drop(lock);
         let again = Lock::exclusive(dir.path()).unwrap();
         drop((again, of_the_child));
+    }
+
+    #[test]
+    fn a_lock_whose_file_was_removed_meanwhile_keeps_others_out_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_path_buf();
+        meanwhile("lock: opened", move || fs::remove_file(path.join(LOCK)).unwrap());
+        let _lock = Lock::exclusive(dir.path()).unwrap();
+        assert!(matches!(Lock::exclusive(dir.path()), Err(Error::Locked { .. })));
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Store {
     /// Creates an empty store at `path`, where there is nothing or an empty directory, and opens it for writing.
     ///
     /// # Errors
-    /// [`Error::Exists`], [`Error::Io`].
+    /// [`Error::Exists`], [`Error::Locked`] while another process makes one there, [`Error::Io`].
     pub fn create(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
         let dir = path.as_ref();
         match fs::symlink_metadata(dir) {
@@ -60,6 +60,10 @@ impl Store {
         }
         fault::point("create: looked")?;
         let lock = Lock::exclusive(dir)?;
+        // Whoever was faster may have made a store here, and closed it.
+        if !is_blank(dir) {
+            return Err(Error::Exists { path: dir.to_path_buf() });
+        }
         files::ensure_tmp(dir)?;
         Manifest::new(random::id()?, random::id()?, clock::now_ms()).write(dir)?;
         files::sync_name(dir)?;
