@@ -244,3 +244,48 @@ fn a_backup_that_fails_leaves_the_directory_it_was_given() {
     assert_eq!(mode(), 0o750);
     assert_eq!(std::fs::read_dir(&there).unwrap().count(), 0);
 }
+
+/// Nobody else can, as long as the load has the commit lock: what was due waited for all of its passes.
+#[test]
+fn a_load_makes_buffered_commits_durable_before_it_holds_others_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = create(&dir.path().join("s"));
+    let options = LoadOptions { skip_rejected: true, ..LoadOptions::default() };
+    let (load, shard) = begin_load(&store, options, &["twice", "twice"]);
+    put(&store, "a", LATER);
+    plan(None);
+    let mut before = Vec::new();
+    let mut rejects = |_: &_| {
+        before = seen();
+        Ok(())
+    };
+    assert_eq!(load.finish(vec![shard], &mut rejects).unwrap().rejected, 1);
+    assert_eq!(before, ["log: fsync"]);
+    // One that has nothing to leave out is at its longest where its segment is fsynced.
+    let (load, shard) = begin_load(&store, LoadOptions::default(), &["b"]);
+    put(&store, "c", LATER);
+    plan(None);
+    load.finish(vec![shard], &mut |_| Ok(())).unwrap();
+    let steps = seen();
+    let at = |name: &str| steps.iter().position(|step| *step == name);
+    assert!(at("log: fsync") < at("load 1: synced") && at("log: fsync").is_some(), "{steps:?}");
+}
+
+/// "All was there already" rests on commits that a crash could still take away.
+#[test]
+fn a_load_of_users_that_are_there_already_makes_them_durable() {
+    for skip_rejected in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = create(&dir.path().join("s"));
+        put(&store, "a", LATER);
+        let options = || LoadOptions { skip_rejected, ..LoadOptions::default() };
+        let (load, shard) = begin_load(&store, options(), &["a"]);
+        plan(None);
+        assert_eq!(load.finish(vec![shard], &mut |_| Ok(())).unwrap().unchanged, 1);
+        assert!(seen().contains(&"log: fsync"), "{:?}", seen());
+        let (load, shard) = begin_load(&store, options(), &["a"]);
+        let _ = store.inner.poison(Error::Panicked("commit"));
+        let outcome = load.finish(vec![shard], &mut |_| Ok(()));
+        assert!(matches!(outcome, Err(Error::Poisoned { .. })), "{outcome:?}");
+    }
+}

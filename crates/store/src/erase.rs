@@ -47,6 +47,7 @@ impl Inner {
         let mut known: BTreeSet<String> = lock(&self.manifest).erasing.iter().cloned().collect();
         {
             let mut writer = lock(&self.writer);
+            self.sync_log(&mut writer)?;
             self.check_space(uids)?;
             let live: Vec<&str> = {
                 let version = self.version.load_full();

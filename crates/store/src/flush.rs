@@ -29,6 +29,8 @@ use crate::{fault, files};
 impl Inner {
     /// Freezes the active delta and routes commits to a new generation. Waits while the one before is not written yet.
     pub(crate) fn switch(&self, writer: &mut MutexGuard<'_, Writer>) -> Result<()> {
+        // Before the wait: as long as that takes nobody else can.
+        self.sync_log(writer)?;
         if self.version.load().frozen.is_some() {
             Self::count(&self.counters.waits, 1);
             // Waits for the thread that is at it, or does it.
@@ -36,7 +38,6 @@ impl Inner {
         }
         let log = self.take_log(writer)?;
         fault::point("switch 1: created")?;
-        self.sync_log(writer)?;
         let (number, first_seq) = (log.number(), self.version.load().origin.seq + 1);
         self.commit_manifest(|m| m.add_generation(number, first_seq))?;
         fault::point("switch 2: named")?;
@@ -94,9 +95,8 @@ impl Inner {
 
     /// Writes everything out as segments: afterwards there is no delta and no generation.
     pub(crate) fn flush_all(&self, writer: &mut MutexGuard<'_, Writer>) -> Result<()> {
-        self.check_writable()?;
-        self.flush_frozen()?;
         self.sync_log(writer)?;
+        self.flush_frozen()?;
         if let Some(log) = writer.log.take() {
             log.close().map_err(|e| self.poison(e))?;
         }

@@ -117,6 +117,10 @@ impl BulkLoad {
         }
         let store = Arc::clone(&self.store);
         let mut writer = lock(&store.writer);
+        if !store.read_only {
+            // As long as this goes on nobody else can.
+            store.sync_log(&mut writer)?;
+        }
         self.base = store.version.load_full();
         let dict = self.dictionary(providers)?;
         let pass = self.passes(&shards, &dict, &mut report, rejects)?;
@@ -264,8 +268,15 @@ impl BulkLoad {
         report.superseded = pass.counts.superseded;
         report.identities_repeated = pass.counts.repeated;
         let Some(finished) = pass.finished else {
-            // All was there already; whether it still is, nobody looked.
-            let stands = writer.is_some() || self.options.dry_run || self.store.version.load().origin.seq == report.seq;
+            if self.options.dry_run {
+                return Ok(Some(report));
+            }
+            // All was there already, for as long as what was committed stays; whether it still is, nobody looked.
+            let stands = writer.is_some() || self.store.version.load().origin.seq == report.seq;
+            match writer {
+                Some(writer) => self.store.sync_log(writer)?,
+                None => self.store.sync()?,
+            }
             return Ok(stands.then_some(report));
         };
         fault::point("load: written")?;

@@ -45,7 +45,8 @@ pub(super) fn publish(
     finished: Finished,
     basis: &Basis<'_>,
 ) -> Result<Option<u64>> {
-    store.check_writable()?;
+    // What follows takes time, and nobody else can meanwhile.
+    store.sync_log(writer)?;
     finished.sync().map_err(|e| store.fatal(e))?;
     fault::point("load 1: synced")?;
     store.flush_all(writer)?;
