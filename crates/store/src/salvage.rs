@@ -186,13 +186,17 @@ fn write(plan: &Plan, store: &Store, progress: &Arc<Progress>) -> Result<Salvage
     let options = LoadOptions { threads: 1, on_conflict: OnConflict::Ignore, ..LoadOptions::default() };
     let load = store.bulk_load(options, progress)?;
     let mut shard = load.shard();
-    let mut totals = Totals::default();
+    let (mut totals, mut erased) = (Totals::default(), 0);
     let mut merge = Merge::new(plan, &mut losses, progress)?;
     while let Some(newest) = merge.next(&mut losses)? {
-        let Some(bytes) = newest.row.filter(|_| !plan.is_erased(&newest.uid)) else { continue };
+        let Some(bytes) = newest.row else { continue };
+        let (older, deleted) = losses.doubts(&newest.uid, newest.seq);
+        if plan.is_erased(&newest.uid, newest.seq, deleted) {
+            erased += 1;
+            continue;
+        }
         let row = RowRef::parse(&bytes).map_err(|f| Error::fault(f, plan.dir(), 0))?;
         totals.add_user(&row.into());
-        let (older, deleted) = losses.doubts(&newest.uid, newest.seq);
         report.older += u64::from(older);
         report.returned += u64::from(deleted);
         shard.push(row, place(newest.seq), RowKind::User)?;
@@ -204,6 +208,9 @@ fn write(plan: &Plan, store: &Store, progress: &Arc<Progress>) -> Result<Salvage
     (report.users, report.pending, report.identities) = (users, pending, identities);
     report.identities_left_out = identities_ignored;
     report.losses = losses.all;
+    if erased > 0 {
+        report.losses.push(plan.erased_perhaps(erased));
+    }
     report.lost = report.losses.iter().filter_map(|loss| loss.users).sum();
     compare(plan, totals, &mut report);
     Ok(report)

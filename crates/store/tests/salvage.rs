@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use headcount_block::{Progress, Status, UidRange, User};
 use headcount_store::{Batch, Error, Loss, Options, SalvageReport, SalvagedBy, Store, salvage};
@@ -406,4 +407,38 @@ fn what_cannot_be_salvaged_is_refused_and_leaves_nothing() {
     let cancelled = salvage(fixture.store(), path("new"), &progress).unwrap_err();
     assert!(matches!(cancelled, Error::Cancelled), "{cancelled}");
     assert!(!path("new").exists());
+}
+
+/// They were left out by their UID alone: what had been acknowledged after the erasure was gone, and no loss.
+#[test]
+fn who_came_back_after_an_unfinished_erasure_comes_out() {
+    for (flushed, manifest) in [(false, true), (true, true), (true, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("store"), dir.path().join("salvaged"));
+        let store = Store::create(&from, &Options { maintenance: false, ..Options::default() }).unwrap();
+        store.load(["a", "b", "c"].map(|uid| User::new(uid).with_identity("p", uid))).unwrap();
+        let pin = store.snapshot();
+        let erased = store.erase(&["a", "b"], Duration::ZERO, &Progress::default());
+        assert!(matches!(erased, Err(Error::Pinned { .. })), "{erased:?}");
+        let back = User::new("a").with_identity("q", "again");
+        let mut batch = Batch::new();
+        batch.put(back.clone());
+        store.commit(batch).unwrap();
+        if flushed {
+            store.flush().unwrap();
+        }
+        drop(store);
+        if !manifest {
+            // The one before it is read, and all files that are there: that of the snapshot too.
+            fs::write(from.join("MANIFEST"), "damaged").unwrap();
+        }
+        let report = salvage(&from, &to, &Arc::default()).unwrap();
+        let salvaged = Store::open(&to, &Options::default()).unwrap();
+        let found: Vec<User> = salvaged.snapshot().users(UidRange::all()).map(|user| user.unwrap()).collect();
+        assert_eq!(found, [back, User::new("c").with_identity("p", "c")], "{flushed} {manifest} {report:?}");
+        let told = report.losses.iter().filter(|loss| loss.damage.what.contains("erasure")).map(|loss| loss.users);
+        assert_eq!(told.collect::<Vec<_>>(), if manifest { vec![] } else { vec![Some(1)] });
+        assert_eq!(report.is_whole(), manifest, "{:?}", report.losses);
+        drop(pin);
+    }
 }

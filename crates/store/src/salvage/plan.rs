@@ -222,9 +222,24 @@ impl Plan {
         self.layers.iter().map(|layer| layer.remains.end_of_blocks()).sum()
     }
 
-    /// Whether an erasure of this user was under way: it stays deleted.
-    pub(super) fn is_erased(&self, uid: &[u8]) -> bool {
+    /// Whether a row of `seq`, the newest that was found of this user, may be one that an unfinished erasure was to remove.
+    /// `deleted`: something that is newer may be missing.
+    ///
+    /// An erasure begins with a tombstone that the manifest's segments hold: a row that nothing hides there is of a user who
+    /// came later. Where files may be left over that the erasure wanted gone, a row that is newer than that manifest is.
+    pub(super) fn is_erased(&self, uid: &[u8], seq: u64, deleted: bool) -> bool {
         std::str::from_utf8(uid).is_ok_and(|uid| self.erased.contains(uid))
+            && (deleted || self.by != SalvagedBy::Manifest)
+            && self.manifest.as_ref().is_none_or(|manifest| seq <= manifest.seq)
+    }
+
+    /// Users that were left out since they may be erased, and may have come back as well. Their UIDs stay unsaid.
+    pub(super) fn erased_perhaps(&self, users: u64) -> Loss {
+        let name = if self.by == SalvagedBy::Previous { files::MANIFEST_PREVIOUS } else { files::MANIFEST };
+        let found = format!("{users} of whom a row is left that may be older");
+        let expected = "a tombstone of each user, or a newer row";
+        let damage = whole_file(self.dir.join(name), "erasure that was not complete", expected, found);
+        Loss { damage, bytes: 0, blocks: None, users: Some(users), older: false, deleted: false }
     }
 
     pub(super) fn dir(&self) -> &Path {
