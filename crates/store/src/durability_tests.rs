@@ -289,3 +289,57 @@ fn a_load_of_users_that_are_there_already_makes_them_durable() {
         assert!(matches!(outcome, Err(Error::Poisoned { .. })), "{outcome:?}");
     }
 }
+
+/// The last reader had let go of the file and had not removed it yet, or could not: nobody waited for that.
+#[test]
+fn an_erasure_removes_what_the_last_reader_has_not_removed_yet() {
+    for known in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let options = Options { maintenance: false, tombstone_retention: Duration::ZERO, ..Options::default() };
+        let mut store = Store::create(&path, &options).unwrap();
+        store.threads = None;
+        put(&store, "victim", Durability::Sync);
+        store.flush().unwrap();
+        let snapshot = store.snapshot();
+        let file = snapshot.0.segments[0].path().to_path_buf();
+        let bytes = std::fs::read(&file).unwrap();
+        put(&store, "other", Durability::Sync);
+        if !known {
+            let mut batch = Batch::new();
+            batch.delete("victim");
+            store.commit(batch).unwrap();
+            thread::sleep(Duration::from_millis(2));
+        }
+        store.compact(Compaction::Full, &Progress::default()).unwrap();
+        drop(snapshot);
+        // As if it were still about to.
+        std::fs::write(&file, bytes).unwrap();
+        plan(None);
+        let report = store.erase(&["victim"], Duration::ZERO, &Progress::default()).unwrap();
+        assert_eq!((report.erased, report.not_found.len()), if known { (1, 0) } else { (0, 1) });
+        assert!(!file.exists(), "known: {known}");
+        assert_eq!(seen().last().copied(), Some("names: fsync"));
+    }
+}
+
+/// Nobody removed it before the next open: an erasure would have returned beside it.
+#[test]
+fn a_load_that_damage_ends_leaves_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = create(&path);
+    let (load, shard) = begin_load(&store, LoadOptions::default(), &["late"]);
+    put(&store, "a", Durability::Sync);
+    let there = path.clone();
+    meanwhile("load 2: flushed", move || {
+        let segment = there.join(files::segment_name(files::segments(&there).unwrap()[0]));
+        let mut bytes = std::fs::read(&segment).unwrap();
+        bytes[64..128].fill(0xff);
+        files::writable(&segment).unwrap();
+        std::fs::write(&segment, bytes).unwrap();
+    });
+    let outcome = load.finish(vec![shard], &mut |_| Ok(()));
+    assert!(matches!(outcome, Err(Error::Damage(_))), "{outcome:?}");
+    assert_eq!(files::segments(&path).unwrap().len(), 1);
+}

@@ -6,7 +6,6 @@
 //! the store again since then stays: of a user whose newest trace is a row, that row is kept.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -95,9 +94,10 @@ impl Inner {
     /// compaction or erasure left to snapshots.
     fn purge(&self, uids: &BTreeSet<String>, wait: Duration, progress: &Progress) -> Result<u64> {
         if uids.is_empty() {
-            return Ok(0);
+            // Whom the store no longer knows may stand in a file that the last reader has just let go of.
+            return self.remove_retired().map(|()| 0);
         }
-        let mut old: Vec<(Weak<Segment>, PathBuf)> = Vec::new();
+        let mut old: Vec<Weak<Segment>> = Vec::new();
         let mut rewritten = 0;
         let segments = self.version.load_full().segments.clone();
         for (segment, uids) in plan(&segments, uids)? {
@@ -109,26 +109,23 @@ impl Inner {
         drop(segments);
         for segment in self.retired_segments() {
             if names_any(&segment, uids)? {
-                old.push((Arc::downgrade(&segment), segment.path().to_path_buf()));
+                old.push(Arc::downgrade(&segment));
             }
         }
         let deadline = Instant::now() + wait;
         loop {
-            let held: Vec<Arc<Segment>> = old.iter().filter_map(|(segment, _)| segment.upgrade()).collect();
+            let held: Vec<Arc<Segment>> = old.iter().filter_map(Weak::upgrade).collect();
             if held.is_empty() {
                 break;
             }
             let oldest = self.oldest_holding(&held).unwrap_or(self.version.load().origin.seq);
             drop(held);
-            if Instant::now() >= deadline && old.iter().any(|(segment, _)| segment.strong_count() > 0) {
+            if Instant::now() >= deadline && old.iter().any(|segment| segment.strong_count() > 0) {
                 return Err(Error::Pinned { oldest });
             }
             thread::sleep(Duration::from_millis(5));
         }
-        // Whoever let go last may be about to remove the file, or could not.
-        for (_, path) in &old {
-            files::remove_if_there(path).map_err(|e| self.poison(e))?;
-        }
+        self.remove_retired()?;
         crate::fault::point("erase 2: purged")?;
         // The manifest names the users until here, and so would the one before it.
         self.commit_manifest(|m| m.erasing.clear())?;

@@ -11,6 +11,7 @@
 //! | 5 | the manifest names the segment and no longer N | a directory that no manifest names, removed |
 //! | 6 | N is deleted | nothing |
 
+use std::path::Path;
 use std::sync::Arc;
 
 use headcount_block::Progress;
@@ -90,7 +91,18 @@ impl Inner {
         finished.sync()?;
         let (id, base) = (finished.id(), finished.footer.base_seq);
         let path = finished.publish(base, &self.dir)?;
-        Ok(Arc::new(Segment::open(&path, id, self.options.backend)?))
+        self.adopt(&path, id)
+    }
+
+    /// Opens a segment that has its place. One that cannot be opened does not stay there: users that no manifest names
+    /// would be in it.
+    pub(crate) fn adopt(&self, path: &Path, id: u128) -> Result<Arc<Segment>> {
+        let opened = Segment::open(path, id, self.options.backend);
+        if opened.is_err() {
+            // The error that counts is the first one.
+            let _ = files::remove_if_there(path);
+        }
+        opened.map(Arc::new)
     }
 
     /// Writes everything out as segments: afterwards there is no delta and no generation.

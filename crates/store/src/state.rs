@@ -71,11 +71,11 @@ impl Counters {
     }
 }
 
-/// Versions and segments that are no longer current, for as long as a snapshot holds them.
+/// Versions that are no longer current, for as long as a snapshot holds them, and segments until their files are gone.
 #[derive(Debug, Default)]
 struct Retired {
     versions: Vec<Weak<Version>>,
-    segments: Vec<Weak<Segment>>,
+    segments: Vec<(Weak<Segment>, PathBuf)>,
 }
 
 impl Retired {
@@ -180,25 +180,45 @@ impl Inner {
         fault::point("manifest: after").map_err(|e| self.poison(e))
     }
 
-    /// Segments that the manifest no longer names: their files go when the last snapshot lets go of them.
+    /// Segments that the manifest does not name, or not any more: their files go when the last snapshot lets go of them.
     pub(crate) fn retire(&self, segments: &[Arc<Segment>]) {
+        // Whoever lets go of a segment removes its file a moment later, or cannot.
+        let gone: Vec<PathBuf> = self.unheld().into_iter().filter(|path| !path.exists()).collect();
         let mut retired = lock(&self.retired);
-        retired.segments.retain(|s| s.strong_count() > 0);
+        retired.segments.retain(|(_, path)| !gone.contains(path));
         for segment in segments {
             segment.doom();
-            retired.segments.push(Arc::downgrade(segment));
+            retired.segments.push((Arc::downgrade(segment), segment.path().to_path_buf()));
         }
     }
 
     /// Segments that only snapshots hold.
     pub(crate) fn retired_segments(&self) -> Vec<Arc<Segment>> {
-        lock(&self.retired).segments.iter().filter_map(Weak::upgrade).collect()
+        lock(&self.retired).segments.iter().filter_map(|(segment, _)| segment.upgrade()).collect()
+    }
+
+    /// Files of retired segments that nobody holds any more.
+    fn unheld(&self) -> Vec<PathBuf> {
+        let unheld = |(segment, path): &(Weak<Segment>, PathBuf)| (segment.strong_count() == 0).then(|| path.clone());
+        lock(&self.retired).segments.iter().filter_map(unheld).collect()
+    }
+
+    /// Removes the files of retired segments that nobody holds any more, durably, also those that their last reader has
+    /// removed or is about to remove.
+    pub(crate) fn remove_retired(&self) -> Result<()> {
+        let gone = self.unheld();
+        for path in &gone {
+            files::remove_if_there(path).map_err(|e| self.poison(e))?;
+        }
+        files::sync_dir(&self.dir).map_err(|e| self.poison(e))?;
+        lock(&self.retired).segments.retain(|(_, path)| !gone.contains(path));
+        Ok(())
     }
 
     /// Bytes of segments that only snapshots hold, and the least seq of a snapshot.
     pub(crate) fn pinned(&self) -> (u64, Option<u64>) {
         let retired = lock(&self.retired);
-        let bytes = retired.segments.iter().filter_map(Weak::upgrade).map(|s| s.bytes()).sum();
+        let bytes = retired.segments.iter().filter_map(|(segment, _)| segment.upgrade()).map(|s| s.bytes()).sum();
         let current = self.version.load_full();
         // Two are the store's own: the one it keeps and the one just loaded.
         let held = Arc::strong_count(&current) > 2;

@@ -55,11 +55,15 @@ pub(super) fn publish(
     let seq = current.origin.seq + 1;
     let (id, totals) = (finished.id(), finished.totals());
     let path = finished.publish(seq, &store.dir).map_err(|e| store.fatal(e))?;
-    let segment = Arc::new(Segment::open(&path, id, store.options.backend)?);
+    let segment = store.adopt(&path, id)?;
     fault::point("load 3: renamed")?;
-    let Some(hidden) = hidden_now(&current, basis, &segment)? else {
-        segment.doom();
-        return Ok(None);
+    let hidden = match hidden_now(&current, basis, &segment) {
+        Ok(Some(hidden)) => hidden,
+        other => {
+            // An erasure finds it there, should it not go.
+            store.retire(&[segment]);
+            return other.map(|_| None);
+        }
     };
     let mut origin = current.origin;
     origin.seq = seq;
