@@ -177,33 +177,30 @@ pub(crate) fn remove_if_there(path: &Path) -> Result<()> {
     }
 }
 
-/// Removes what a crash left: unfinished files, segments and generations that no manifest names. Returns how many.
-pub(crate) fn clean(dir: &Path, segments: &[u128], generations: &[u64]) -> Result<usize> {
-    let mut removed = 0;
+/// What a crash left beside the files that a manifest names: segments, generations, and an unfinished manifest.
+pub(crate) fn unnamed(dir: &Path, segments: &[u128], generations: &[u64]) -> Result<Vec<PathBuf>> {
     let live: Vec<String> = segments.iter().map(|id| segment_name(*id)).collect();
     let generations: Vec<String> = generations.iter().map(|number| generation_name(*number)).collect();
-    for path in entries(dir)? {
+    let is_unnamed = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if is_generation_name(&name) && !generations.contains(&name) {
-            remove_tree(&path)?;
-            removed += 1;
-        } else if is_segment_name(&name) && !live.contains(&name) || name == format!("{MANIFEST}.new") {
-            remove_if_there(&path)?;
-            removed += 1;
-        }
-    }
+        is_generation_name(&name) && !generations.contains(&name)
+            || is_segment_name(&name) && !live.contains(&name)
+            || name == format!("{MANIFEST}.new")
+    };
+    Ok(entries(dir)?.into_iter().filter(is_unnamed).collect())
+}
+
+/// Removes what a crash left: unfinished files, segments and generations that no manifest names. Returns how many.
+pub(crate) fn clean(dir: &Path, segments: &[u128], generations: &[u64]) -> Result<usize> {
+    let mut left = unnamed(dir, segments, generations)?;
     let tmp = dir.join(TMP);
     if tmp.is_dir() {
-        for path in entries(&tmp)? {
-            if path.is_dir() {
-                remove_tree(&path)?
-            } else {
-                remove_if_there(&path)?
-            }
-            removed += 1;
-        }
+        left.extend(entries(&tmp)?);
     }
-    Ok(removed)
+    for path in &left {
+        if path.is_dir() { remove_tree(path)? } else { remove_if_there(path)? }
+    }
+    Ok(left.len())
 }
 
 /// Whether a name is one that [`segment_name`] makes.

@@ -110,7 +110,9 @@ pub(crate) fn recover(inner: &Inner) -> Result<Option<Recovery>> {
     let generations: Vec<u64> = manifest.generations.iter().map(|g| g.number).collect();
     // The process before may have ended between the rename of this manifest and the fsync. Lost, the one before it counts
     // again, and the files that it names are among those that go now.
-    files::sync_dir(&inner.dir)?;
+    if !files::unnamed(&inner.dir, &live, &generations)?.is_empty() {
+        files::sync_dir(&inner.dir)?;
+    }
     let removed = files::clean(&inner.dir, &live, &generations)?;
     files::ensure_tmp(&inner.dir)?;
     let mut recovery = Recovery { seq: manifest.seq, ..Recovery::default() };
