@@ -26,7 +26,8 @@ pub struct Settings {
     pub token_lifetime: Duration,
     /// Longest body.
     pub max_body: usize,
-    /// Nonces that are remembered at most, at some 80 bytes each.
+    /// Nonces that are remembered at most, at some 120 bytes each; and a quarter of that again of requests that were too
+    /// far in the future.
     pub max_nonces: usize,
     /// How long the snapshot of a page or a broken transfer stays.
     pub pin_lifetime: Duration,
