@@ -240,7 +240,11 @@ impl Connection {
             // Exports go another way.
             Answer::Export(_) => Vec::new(),
         };
-        let mut sent = with_headers(&response, ResponseBody::bytes(if is_head { Vec::new() } else { bytes }, busy));
+        let bytes = if is_head { Vec::new() } else { bytes };
+        // Of HTTP/1.1 the connection's own watch sees whether they are taken.
+        let watched = !bytes.is_empty() && self.watch.is_multiplexed();
+        let entry = watched.then(|| self.shared.transfers.offer(Arc::clone(&self.watch), Instant::now()));
+        let mut sent = with_headers(&response, ResponseBody::bytes(bytes, entry, busy));
         if let Some(length) = response.length.filter(|_| is_head) {
             sent.headers_mut().insert(CONTENT_LENGTH, length.into());
         }

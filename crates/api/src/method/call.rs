@@ -16,6 +16,10 @@ use crate::method::verb::Verb;
 /// Unknown parameters that are named in an answer.
 const IGNORED_MAX: usize = 16;
 
+/// Longest `context`, in bytes, that comes back to whoever asks: in JSON it may be six times as long. A longer one comes
+/// back to callers that are known.
+const CONTEXT_MAX: usize = 8 << 10;
+
 /// A request, decoded as far as it could be.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -157,7 +161,8 @@ impl Call {
 
     /// What stands after `time`.
     pub(crate) fn extras(&self, mut object: Object) -> Object {
-        if let Some(context) = self.params.get("context") {
+        let known = self.outcome.api_key.is_some();
+        if let Some(context) = self.params.get("context").filter(|context| known || context.len() <= CONTEXT_MAX) {
             object = object.text("context", context);
         }
         match self.ignored() {
