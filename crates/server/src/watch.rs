@@ -82,7 +82,7 @@ struct State {
     requests: usize,
     /// Whether there has been one.
     had_request: bool,
-    /// When the last one was answered, or the connection began.
+    /// When the last one was answered and the answer had gone to the socket, or the connection began.
     idle_since: Instant,
     /// When the first byte after that came. Of HTTP/2 bytes say nothing about requests.
     head_since: Option<Instant>,
@@ -160,9 +160,13 @@ impl Watch {
     }
 
     /// Everything that was written has gone to the socket.
-    pub(crate) fn flushed(&self) {
+    pub(crate) fn flushed(&self, now: Instant) {
         let mut state = self.lock();
-        state.behind = None;
+        if state.behind.take().is_some() {
+            // Until now the client was busy with what it was sent.
+            state.idle_since = now;
+            state.head_since = state.head_since.map(|_| now);
+        }
         state.flushes += 1;
         let waker = state.flush_waker.take();
         drop(state);
@@ -195,10 +199,11 @@ impl Watch {
         state.idle_since = now;
     }
 
-    /// Since when nothing is asked for.
+    /// Since when nothing is asked for, and nothing waits for the socket.
     pub(crate) fn idle_since(&self) -> Option<Instant> {
         let state = self.lock();
-        (state.requests == 0 && state.verdict.is_none()).then_some(state.idle_since)
+        let idle = state.requests == 0 && state.behind.is_none() && state.verdict.is_none();
+        idle.then_some(state.idle_since)
     }
 
     /// Looks at the rules; what breaks one is given up.
@@ -211,7 +216,7 @@ impl Watch {
         let slow_reader = state.behind.as_mut().is_some_and(|window| window.is_slow(now, patience));
         let verdict = if slow_reader {
             Verdict::SlowReader
-        } else if state.requests > 0 {
+        } else if state.requests > 0 || state.behind.is_some() {
             return None;
         } else if state.head_since.is_some_and(|since| over(since, patience.request))
             || (!state.had_request && over(state.idle_since, patience.request))
@@ -322,7 +327,27 @@ mod tests {
         steady.expect_requests(false, start);
         steady.request_began();
         steady.blocked(start);
-        steady.flushed();
+        steady.flushed(start);
         assert_eq!(steady.check(at(start, 1000), &PATIENCE), None, "it owes nothing");
+    }
+
+    #[test]
+    fn who_takes_what_it_was_sent_is_not_idle() {
+        let start = Instant::now();
+        let watch = Watch::new(start);
+        watch.expect_requests(false, start);
+        watch.request_began();
+        watch.blocked(start);
+        watch.request_ended(at(start, 1));
+        watch.received(at(start, 2));
+        for second in (10..300).step_by(10) {
+            watch.sent(500);
+            assert_eq!(watch.check(at(start, second), &PATIENCE), None, "{second}");
+            assert_eq!(watch.idle_since(), None, "{second}");
+        }
+        watch.flushed(at(start, 300));
+        assert_eq!(watch.idle_since(), Some(at(start, 300)));
+        assert_eq!(watch.check(at(start, 309), &PATIENCE), None);
+        assert_eq!(watch.check(at(start, 310), &PATIENCE), Some(Verdict::SlowRequest));
     }
 }

@@ -95,7 +95,7 @@ impl<S: AsyncWrite + Socket + Unpin> AsyncWrite for Watched<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
         match &flushed {
-            Poll::Ready(Ok(())) => self.watch.flushed(),
+            Poll::Ready(Ok(())) => self.watch.flushed(Instant::now()),
             Poll::Ready(Err(_)) => {}
             Poll::Pending => self.watch.blocked(Instant::now()),
         }
