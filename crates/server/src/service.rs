@@ -104,7 +104,9 @@ impl Connection {
 
     /// `/healthz` and `/readyz`.
     fn probe(&self, request: &hyper::Request<Incoming>) -> Option<Response> {
-        let probe = self.shared.probe(request.uri().path())?;
+        // What CONNECT asks for is no path.
+        let path = (request.method() != Method::CONNECT).then(|| request.uri().path())?;
+        let probe = self.shared.probe(path)?;
         Some(Response {
             status: probe.0,
             headers: vec![

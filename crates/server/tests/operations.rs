@@ -184,3 +184,15 @@ fn what_happens_is_counted() {
     assert_eq!(admin.get(server.metrics, "/socialize.exportUsers", "").status, 404);
     assert_eq!(admin.post(server.metrics, "exportUsers", "", "").status, 405);
 }
+
+#[test]
+fn no_tunnel_is_made() {
+    let server = serve(seven());
+    for target in ["example.com:443", "/healthz", "/socialize.exportUsers"] {
+        let mut connection = server.plain();
+        let asked = format!("CONNECT {target} HTTP/1.1\r\nHost: example.com\r\n\r\n");
+        let reply = connection.send(asked.as_bytes(), false);
+        assert_eq!((reply.status, reply.code()), (405, 405_001), "{target}: a 200 would say that it was made");
+        assert_eq!(reply.header("allow"), Some("GET, HEAD, POST"), "{target}");
+    }
+}
