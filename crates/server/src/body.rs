@@ -254,6 +254,12 @@ impl Drop for Stream {
             (None, false, Some(Verdict::Stopped)) => End::Stopped,
             (None, false, _) => End::ClientGone,
         };
+        // What is handed over has not arrived: the connection knows when.
+        if end == End::Whole
+            && let Some(hold) = self.body.take_hold()
+        {
+            self.watch.hold(hold);
+        }
         let counts = self.audit.counts(self.body.summary()).filter(|_| end == End::Whole);
         let (users, identities) = counts.unwrap_or_default();
         let site = self.audit.outcome.api_key.as_deref().unwrap_or_default();
