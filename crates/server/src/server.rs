@@ -84,6 +84,48 @@ pub struct Handle {
     shared: Arc<Shared>,
     api: Arc<Api>,
     certificates: Arc<Mutex<Vec<Reloadable>>>,
+    fixed: Arc<Fixed>,
+}
+
+/// What of a configuration holds until the server ends.
+#[derive(Debug)]
+struct Fixed {
+    /// Address, whether with TLS, and whether this machine needs none; sorted.
+    listeners: Vec<(SocketAddr, bool, bool)>,
+    public_urls: Vec<String>,
+    metrics: Option<SocketAddr>,
+    tokens: Option<PathBuf>,
+    token_lifetime: u64,
+}
+
+impl Fixed {
+    fn of(config: &Config) -> Self {
+        let mut listeners: Vec<_> =
+            config.listen.iter().map(|l| (l.address, l.tls.is_some(), l.insecure_loopback)).collect();
+        listeners.sort_unstable();
+        Self {
+            listeners,
+            public_urls: config.public_urls.clone(),
+            metrics: config.metrics,
+            tokens: config.tokens.clone(),
+            token_lifetime: config.token_lifetime,
+        }
+    }
+
+    /// The first setting in which `other` differs. All are named here: what is passed over would be taken for applied.
+    fn differs(&self, other: &Self) -> Option<&'static str> {
+        let Self { listeners, public_urls, metrics, tokens, token_lifetime } = other;
+        let addresses = |of: &[(SocketAddr, bool, bool)]| -> Vec<_> { of.iter().map(|l| (l.0, l.1)).collect() };
+        let differ = [
+            ("listeners", addresses(&self.listeners) != addresses(listeners)),
+            ("insecure_loopback", self.listeners != *listeners),
+            ("public_urls", self.public_urls != *public_urls),
+            ("metrics", self.metrics != *metrics),
+            ("tokens", self.tokens != *tokens),
+            ("token_lifetime", self.token_lifetime != *token_lifetime),
+        ];
+        differ.into_iter().find(|(_, differs)| *differs).map(|(name, _)| name)
+    }
 }
 
 #[derive(Debug)]
@@ -143,6 +185,7 @@ impl Server {
             shared: Arc::clone(&shared),
             api,
             certificates: Arc::new(Mutex::new(certificates)),
+            fixed: Arc::new(Fixed::of(config)),
         };
         Ok(Self { bound, admin, shared, drain: Duration::from_secs(config.limits.drain_seconds), handle })
     }
@@ -239,6 +282,9 @@ impl Handle {
     pub fn reload(&self, config: &Config, sites: &Sites) -> Result<(), ServerError> {
         if config.limits != self.shared.limits {
             return Err(ServerError::NeedsRestart("limits"));
+        }
+        if let Some(what) = self.fixed.differs(&Fixed::of(config)) {
+            return Err(ServerError::NeedsRestart(what));
         }
         let certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
         let with_tls = config.listen.iter().filter_map(|listen| Some((listen.address, listen.tls.as_ref()?)));

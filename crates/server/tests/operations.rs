@@ -91,6 +91,34 @@ fn certificates_and_keys_are_replaced() {
 }
 
 #[test]
+fn what_needs_a_restart_is_said() {
+    type Change = fn(&mut Config);
+    let server = serve(seven());
+    let changes: [(&str, Change); 9] = [
+        ("listeners", |config| config.listen[0].address.set_port(1)),
+        ("listeners", |config| config.listen[1].tls = None),
+        ("listeners", |config| drop(config.listen.remove(0))),
+        ("insecure_loopback", |config| config.listen[0].insecure_loopback = true),
+        ("public_urls", |config| config.public_urls = vec!["https://users.example".to_owned()]),
+        ("metrics", |config| config.metrics = None),
+        ("tokens", |config| config.tokens = Some("other.tokens".into())),
+        ("token_lifetime", |config| config.token_lifetime = 60),
+        ("limits", |config| config.limits.queue += 1),
+    ];
+    for (what, change) in changes {
+        let mut config = server.config.clone();
+        change(&mut config);
+        let refused = server.handle.reload(&config, &sites(&server.store)).unwrap_err();
+        assert_eq!(refused.to_string(), format!("{what} cannot be changed while the server runs: restart it"));
+    }
+    let mut config = server.config.clone();
+    config.listen.reverse();
+    config.listen[0].plain_http = true;
+    config.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+    server.handle.reload(&config, &sites(&server.store)).unwrap();
+}
+
+#[test]
 fn what_cannot_be_served_is_said_before() {
     let store = temporary(seven());
     let dir = tempfile::tempdir().unwrap();
