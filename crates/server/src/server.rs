@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,9 @@ use crate::tls::{Certificate, TlsError};
 const TICK: Duration = Duration::from_millis(200);
 /// How often what is remembered of requests is swept.
 const SWEEP: Duration = Duration::from_secs(10);
+/// What follows where nonces cannot be written down.
+const UNKEPT: &str = "nonces are not kept in a file: after a restart a signed request may pass again until 120 seconds after \
+                      its timestamp";
 /// How long to wait when there is no room for another connection in the process.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -163,6 +166,12 @@ impl Server {
             let tokens = FileTokens::open(path);
             let tokens = tokens.map_err(|source| ServerError::Tokens { path: path.clone(), source })?;
             api = api.with_tokens(Arc::new(tokens));
+            let mut nonces = path.clone().into_os_string();
+            nonces.push(".nonces");
+            // A directory in which nothing can be written was always good enough for signed requests.
+            if let Err(error) = api.keep_nonces(Path::new(&nonces)) {
+                tracing::warn!(path = %Path::new(&nonces).display(), %error, "{UNKEPT}");
+            }
         }
         if let Ok(per_second @ 1..) = u32::try_from(config.limits.requests_per_second) {
             api = api.with_limiter(Arc::new(KeyLimiter::new(per_second)));
@@ -364,5 +373,8 @@ async fn sweep(api: Arc<Api>) {
     loop {
         interval.tick().await;
         api.sweep(clock::now());
+        if let Some(error) = api.nonces_fault() {
+            tracing::error!(%error, "{UNKEPT}");
+        }
     }
 }

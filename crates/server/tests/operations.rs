@@ -13,7 +13,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
-use headcount::method::{Secret, Site, Sites};
+use headcount::method::{Secret, Site, Sites, sign};
 use headcount_server::{Config, Server, ServerError};
 use support::*;
 
@@ -211,6 +211,28 @@ fn what_happens_is_counted() {
     assert_eq!(admin.get(server.metrics, "/healthz", "").text(), "ok\n");
     assert_eq!(admin.get(server.metrics, "/socialize.exportUsers", "").status, 404);
     assert_eq!(admin.post(server.metrics, "exportUsers", "", "").status, 405);
+}
+
+#[test]
+fn a_signed_request_passes_once_whatever_is_restarted() {
+    let dir = tempfile::tempdir().unwrap();
+    let more = format!("public_urls = [\"http://users.example\"]\ntokens = {:?}", dir.path().join("tokens"));
+    let store = temporary(seven());
+    let ahead = (now() + 100).to_string();
+    let params = [("apiKey", KEY), ("timestamp", ahead.as_str()), ("nonce", "n")];
+    let url = "http://users.example/socialize.exportUsers";
+    let sig = sign("POST", url, &params, &Secret::new(SECRET).unwrap());
+    let form = form(&[&params[..], &[("sig", &sig)]].concat());
+    for expected in [0, 403_004, 403_004] {
+        let mut server = serve_with(Arc::clone(&store), &more);
+        assert_eq!(server.plain().post(server.http, "exportUsers", &form, "").code(), expected);
+        server.stop();
+    }
+    let files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(files, ["tokens.nonces"]);
+    // Without a place for the file there is a server all the same.
+    let server = serve_with(store, "tokens = \"/proc/none/tokens\"");
+    assert_eq!(server.export(&[]).code(), 0);
 }
 
 #[test]

@@ -1,12 +1,16 @@
 //! The memory of nonces: a signed request is good once.
 
+mod journal;
 mod memory;
 
+use std::io;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
 use crate::method::error::{Code, Failure};
+use crate::method::nonce::journal::{Journal, Record};
 use crate::method::nonce::memory::{Full, Id, Memory, Time};
 
 /// Seconds that a timestamp may be off.
@@ -33,8 +37,9 @@ pub(crate) struct Stamp<'a> {
 #[derive(Debug)]
 pub(crate) struct Nonces {
     memory: Mutex<Memory>,
-    /// When the process began: what was used before is not known.
+    /// When the process began: of what was used before only the journal knows.
     started_ms: u64,
+    journal: Option<Journal>,
 }
 
 fn id(parts: &[&str]) -> Id {
@@ -52,7 +57,18 @@ fn id(parts: &[&str]) -> Id {
 
 impl Nonces {
     pub(crate) fn new(capacity: usize, started_ms: u64) -> Self {
-        Self { memory: Mutex::new(Memory::new(capacity)), started_ms }
+        Self { memory: Mutex::new(Memory::new(capacity)), started_ms, journal: None }
+    }
+
+    /// Remembers in the file at `path`, too, what would pass again after a restart, and knows what is there already.
+    pub(crate) fn keep(&mut self, path: &Path) -> io::Result<()> {
+        let (journal, records) = Journal::open(path, self.started_ms / 1000)?;
+        let memory = self.memory.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for Record { id, key, time } in records {
+            memory.used.restore(id, key, time);
+        }
+        self.journal = Some(journal);
+        Ok(())
     }
 
     /// Lets a correctly signed request pass once, within the window of its timestamp.
@@ -94,8 +110,16 @@ impl Nonces {
                            this time cannot be told apart; wait until it has passed";
             return refused(details);
         }
-        match memory.used.remember(id, key, time) {
-            Ok(false) => Ok(()),
+        let known = memory.used.remember(id, key, time);
+        drop(memory);
+        match known {
+            Ok(false) => {
+                // Nothing of before its start passes in another process.
+                if let Some(journal) = self.journal.as_ref().filter(|_| sent.saturating_add(unit) > now_ms) {
+                    journal.append(&Record { id, key, time });
+                }
+                Ok(())
+            }
             Ok(true) => Err(Failure::new(Code::DuplicateNonce, "nonce: used before")),
             Err(Full) => {
                 let details = "too many signed requests: the memory of nonces is full";
@@ -107,6 +131,14 @@ impl Nonces {
     /// Forgets what is past.
     pub(crate) fn sweep(&self, now_ms: u64) {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).sweep(now_ms / 1000);
+        if let Some(journal) = &self.journal {
+            journal.sweep(now_ms / 1000);
+        }
+    }
+
+    /// Why the journal was not written, since this was asked last.
+    pub(crate) fn fault(&self) -> Option<io::Error> {
+        self.journal.as_ref()?.fault()
     }
 }
 
@@ -249,5 +281,33 @@ mod tests {
             assert_eq!(admit(&nonces, &nearer.to_string(), nearer, 1000), Err(Code::RequestExpired));
         }
         assert_eq!(admit(&nonces, "n", 5000, 5000), Err(Code::RequestExpired));
+    }
+
+    #[test]
+    fn what_passed_does_not_pass_again_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nonces");
+        let begin = |started_ms| {
+            let mut nonces = Nonces::new(100, started_ms);
+            nonces.keep(&path).unwrap();
+            nonces
+        };
+        let precise = |nonce| Stamp { timestamp_ms: 1_010_000, seconds: false, ..stamp(nonce, 0) };
+        let first = begin(900_000);
+        assert_eq!(admit(&first, "ahead", 1100, 1000), Ok(()));
+        assert_eq!(admit(&first, "this second", 1010, 1010), Ok(()));
+        assert!(first.admit(precise("this millisecond"), 1_010_000).is_ok());
+        assert_eq!(admit(&first, "past", 1009, 1010), Ok(()));
+        drop(first);
+        let second = begin(1_010_000);
+        for nonce in ["ahead", "this second"] {
+            let at = if nonce == "ahead" { 1100 } else { 1010 };
+            assert_eq!(admit(&second, nonce, at, 1020), Err(Code::DuplicateNonce), "{nonce}");
+        }
+        assert!(second.admit(precise("this millisecond"), 1_020_000).is_err());
+        assert_eq!(admit(&second, "past", 1009, 1020), Err(Code::RequestExpired));
+        assert_eq!(admit(&second, "new", 1100, 1020), Ok(()), "others are not refused");
+        drop(second);
+        assert_eq!(admit(&begin(1_030_000), "ahead", 1100, 1040), Err(Code::DuplicateNonce), "nor after another");
     }
 }

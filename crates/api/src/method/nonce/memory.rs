@@ -10,7 +10,7 @@ pub(crate) type Id = [u8; 16];
 pub(crate) struct Full;
 
 /// The times of requests with one nonce.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Time {
     /// Second of the earliest timestamp.
     pub(crate) first: u64,
@@ -96,6 +96,13 @@ impl Used {
         }
         self.table.insert(id, Entry { time, key });
         Ok(false)
+    }
+
+    /// Takes in what passed in a process before, whatever room there is: it ends soon.
+    pub(crate) fn restore(&mut self, id: Id, key: Id, time: Time) {
+        if self.table.prolong(id, time).is_none() {
+            self.table.insert(id, Entry { time, key });
+        }
     }
 }
 
