@@ -36,7 +36,7 @@ mod wish;
 
 pub use admission::{Admission, Admitted, Work};
 pub use api::{Api, Limiter, Settings};
-pub use body::{ExportBody, Piece};
+pub use body::{ExportBody, Hold, Piece};
 pub use error::{Code, Failure};
 pub use percent::percent_encode;
 pub use request::Request;

@@ -9,7 +9,7 @@
 
 mod support;
 
-use headcount::method::{Body, Code, Request, Response, Settings};
+use headcount::method::{Body, Code, Request, Response, Settings, percent_encode};
 use headcount::{Batch, Status, User};
 use support::*;
 
@@ -282,6 +282,21 @@ fn names_that_come_twice() {
     let mut other = post_signed(&[("APIkey", KEY), ("timestamp", "1416000000"), ("nonce", "o")], SECRET);
     other.body = String::from_utf8(other.body).unwrap().replace("APIkey", "apiKey").into_bytes();
     assert_eq!(code(f.api.handle(&other)), 403_003);
+}
+
+#[test]
+fn a_long_context_comes_back_to_those_who_are_known() {
+    let f = fixture();
+    let long = "\0".repeat(8193);
+    for (context, secret, back) in [(&long[1..], OTHER, true), (&long, OTHER, false), (&long, SECRET, true)] {
+        let query = [("context", context), ("apiKey", KEY), ("secret", secret)];
+        let query = query.map(|(name, value)| format!("{name}={}", percent_encode(value))).join("&");
+        let mut request = Request::new("GET", &format!("/socialize.exportUsers?{query}"), at(NOW));
+        request.secure = true;
+        let answer = json(f.api.handle(&request));
+        assert_eq!(answer["context"] == context, back, "{} bytes, {}", context.len(), answer["errorCode"]);
+        assert_eq!(answer["context"].is_null(), !back);
+    }
 }
 
 /// Every kind of answer.

@@ -21,6 +21,10 @@ use crate::watch::{Verdict, Watch};
 /// How long a failed stream of HTTP/2 stays open: a reset throws away the frames that its connection has not written.
 const RESET_AFTER: Duration = Duration::from_millis(100);
 
+/// Most bytes that a stream of HTTP/2 is given at a time. hyper takes the next piece when the stream has a window again, and
+/// lets go of the body with the last: pieces are small, so that little is on its way unwatched then.
+const PIECE: usize = 32 << 10;
+
 /// A request under way: its connection is not idle.
 #[derive(Debug)]
 pub(crate) struct Busy(Arc<Watch>);
@@ -47,13 +51,15 @@ pub(crate) struct ResponseBody {
 
 #[derive(Debug)]
 enum Kind {
-    Bytes(Bytes),
+    /// On a connection of many streams with its entry among those that are watched.
+    Bytes(Bytes, Option<Entry>),
     Export(Box<Stream>),
 }
 
 impl ResponseBody {
-    pub(crate) fn bytes(bytes: Vec<u8>, busy: Busy) -> Self {
-        Self { kind: Kind::Bytes(bytes.into()), _busy: busy }
+    /// These bytes; `entry` is that of a stream of many, which may get no window.
+    pub(crate) fn bytes(bytes: Vec<u8>, entry: Option<Entry>, busy: Busy) -> Self {
+        Self { kind: Kind::Bytes(bytes.into(), entry), _busy: busy }
     }
 
     pub(crate) fn export(stream: Stream, busy: Busy) -> Self {
@@ -67,22 +73,33 @@ impl Body for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExportError>>> {
         match &mut self.get_mut().kind {
-            Kind::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Kind::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Kind::Bytes(bytes, _) if bytes.is_empty() => Poll::Ready(None),
+            Kind::Bytes(bytes, None) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Kind::Bytes(bytes, Some(entry)) => {
+                let now = Instant::now();
+                let piece = bytes.split_to(bytes.len().min(PIECE));
+                entry.transfer.asked(now);
+                if bytes.is_empty() {
+                    entry.transfer.rest(piece.len(), now);
+                } else {
+                    entry.transfer.handed(piece.len(), now);
+                }
+                Poll::Ready(Some(Ok(Frame::data(piece))))
+            }
             Kind::Export(stream) => stream.poll(cx).map(|item| item.map(|bytes| bytes.map(Frame::data))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Bytes(bytes) => bytes.is_empty(),
+            Kind::Bytes(bytes, _) => bytes.is_empty(),
             Kind::Export(stream) => stream.ended,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Bytes(bytes, _) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Export(stream) => stream.left.map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
@@ -101,6 +118,10 @@ struct Failing {
 /// An export on its way to a client.
 pub(crate) struct Stream {
     body: ExportBody,
+    /// What is left of its newest piece.
+    uncut: Bytes,
+    /// Most bytes that are handed over at a time.
+    most: usize,
     entry: Entry,
     ticket: Ticket,
     /// While a slot that was lost is waited for.
@@ -137,6 +158,8 @@ impl Stream {
         let Held { entry, ticket, watch, metrics, audit } = held;
         Self {
             body,
+            uncut: Bytes::new(),
+            most: if watch.is_multiplexed() { PIECE } else { usize::MAX },
             entry,
             ticket,
             again: None,
@@ -155,6 +178,10 @@ impl Stream {
         if self.failing.is_some() {
             return self.break_off(cx);
         }
+        if !self.uncut.is_empty() {
+            self.entry.transfer.asked(Instant::now());
+            return Poll::Ready(Some(Ok(self.cut())));
+        }
         if !self.entry.transfer.asked(Instant::now()) {
             let ticket = &self.ticket;
             let again = self.again.get_or_insert_with(|| ticket.again());
@@ -169,30 +196,38 @@ impl Stream {
                 if self.sent == 0 {
                     self.metrics.first_byte(self.audit.began.elapsed());
                 }
-                let len = piece.len();
-                self.sent += len as u64;
-                self.left = self.left.map(|left| left.saturating_sub(len as u64));
-                self.ended = self.left == Some(0);
-                if self.ended {
-                    self.entry.transfer.rest();
-                } else {
-                    self.entry.transfer.handed(len, Instant::now());
-                }
-                Poll::Ready(Some(Ok(Bytes::from_owner(piece))))
+                self.uncut = Bytes::from_owner(piece);
+                Poll::Ready(Some(Ok(self.cut())))
             }
             Some(Err(error)) => {
                 tracing::error!(callId = %self.audit.outcome.call_id, error = %Chain(&error), "an export broke off");
                 self.failed = Some(error.to_string());
-                self.entry.transfer.rest();
+                self.entry.transfer.rest(0, Instant::now());
                 self.failing = Some(Failing { error, flushes: self.watch.flushes(None), reset: None });
                 self.break_off(cx)
             }
             None => {
                 self.ended = true;
-                self.entry.transfer.rest();
+                self.entry.transfer.rest(0, Instant::now());
                 Poll::Ready(None)
             }
         }
+    }
+
+    /// What goes out now of the newest piece.
+    fn cut(&mut self) -> Bytes {
+        let now = Instant::now();
+        let part = self.uncut.split_to(self.uncut.len().min(self.most));
+        let len = part.len();
+        self.sent += len as u64;
+        self.left = self.left.map(|left| left.saturating_sub(len as u64));
+        self.ended = self.left == Some(0);
+        if self.ended {
+            self.entry.transfer.rest(len, now);
+        } else {
+            self.entry.transfer.handed(len, now);
+        }
+        part
     }
 
     /// Hands the error on once what came before it has gone to the socket: a JSON export says in its last bytes that it
@@ -219,6 +254,12 @@ impl Drop for Stream {
             (None, false, Some(Verdict::Stopped)) => End::Stopped,
             (None, false, _) => End::ClientGone,
         };
+        // What is handed over has not arrived: the connection knows when.
+        if end == End::Whole
+            && let Some(hold) = self.body.take_hold()
+        {
+            self.watch.hold(hold);
+        }
         let counts = self.audit.counts(self.body.summary()).filter(|_| end == End::Whole);
         let (users, identities) = counts.unwrap_or_default();
         let site = self.audit.outcome.api_key.as_deref().unwrap_or_default();

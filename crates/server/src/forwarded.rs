@@ -43,30 +43,54 @@ fn secure(text: &str) -> Option<bool> {
     }
 }
 
-/// Splits at a separator outside quotes.
-fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
-    let mut quoted = false;
-    text.split(move |c| {
-        quoted ^= c == '"';
-        c == separator && !quoted
-    })
+/// The value at the beginning of `text`, without its quotes and escapes, and what stands after it; `None` where a quote has
+/// no other, or stands where none may.
+fn value(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.trim_start().strip_prefix('"') else {
+        let (value, rest) = text.split_at_checked(text.find([';', ',']).unwrap_or(text.len()))?;
+        return (!value.contains('"')).then(|| (value.trim().to_owned(), rest));
+    };
+    let (mut value, mut chars) = (String::new(), quoted.chars());
+    loop {
+        match chars.next()? {
+            '"' => break,
+            '\\' => value.push(chars.next()?),
+            c => value.push(c),
+        }
+    }
+    let rest = chars.as_str().trim_start();
+    (rest.is_empty() || rest.starts_with([';', ','])).then_some((value, rest))
 }
 
-/// The hops of `Forwarded`, in the order in which they were passed.
-fn standard(value: &str) -> Vec<Hop> {
-    let hop = |element: &str| {
-        let mut hop = Hop::default();
-        for (name, value) in split(element, ';').filter_map(|pair| pair.split_once('=')) {
+/// The hops of `Forwarded`, in the order in which they were passed; `None` when it is not well formed: a quote that a client
+/// leaves open takes in what the proxy adds, and then nothing of it can be believed.
+fn standard(text: &str) -> Option<Vec<Hop>> {
+    let (mut hops, mut hop, mut rest) = (Vec::new(), Hop::default(), text);
+    loop {
+        let (name, after) = rest.split_at_checked(rest.find(['=', ';', ',', '"']).unwrap_or(rest.len()))?;
+        rest = after;
+        if let Some(after) = rest.strip_prefix('=') {
+            let (value, after) = value(after)?;
+            rest = after;
             match name.trim().to_ascii_lowercase().as_str() {
-                "for" => hop.address = address(value),
-                "proto" => hop.secure = secure(value),
-                "host" => hop.host = Some(unquoted(value).to_owned()),
+                "for" => hop.address = address(&value),
+                "proto" => hop.secure = secure(&value),
+                "host" => hop.host = Some(value),
                 _ => {}
             }
         }
-        hop
-    };
-    split(value, ',').map(hop).collect()
+        let mut chars = rest.chars();
+        let next = chars.next();
+        rest = chars.as_str();
+        match next {
+            Some(';') => {}
+            Some(',') => hops.push(std::mem::take(&mut hop)),
+            Some(_) => return None,
+            None => break,
+        }
+    }
+    hops.push(hop);
+    Some(hops)
 }
 
 /// The hops of `X-Forwarded-For`, `-Proto` and `-Host`; a list that is shorter belongs to the right end, and a single
@@ -106,7 +130,7 @@ pub(crate) fn client(
     }
     let all = |name: &str| header(name).unwrap_or_default();
     let hops = match header("forwarded") {
-        Some(value) => standard(&value),
+        Some(value) => standard(&value).unwrap_or_default(),
         None => common(&all("x-forwarded-for"), &all("x-forwarded-proto"), &all("x-forwarded-host")),
     };
     for hop in hops.into_iter().rev() {
@@ -157,6 +181,26 @@ mod tests {
             "for=6.6.6.6;proto=http, for=\"[2001:db8::1]:1\";proto=https;host=\"a.example:8443\", For=10.0.0.3";
         let expected = ("2001:db8::1".to_owned(), Some(true), Some("a.example:8443".to_owned()));
         assert_eq!(of("10.0.0.1", &[("forwarded", forwarded), ("x-forwarded-for", "6.6.6.6")]), expected);
+    }
+
+    #[test]
+    fn what_cannot_be_taken_apart_is_not_believed() {
+        for value in [
+            // A client's open quote, before what the proxy appends: it would swallow the proxy's hop.
+            "for=6.6.6.6;proto=https;host=a;x=\", for=1.2.3.4;proto=http",
+            "for=6.6.6.6;proto=https;x=\"\\\", for=1.2.3.4;proto=http",
+            "for=\"6.6.6.6\";proto=https;x=\"\\\"\\, for=1.2.3.4",
+            // A quote that nothing is before.
+            "for=6.6.6.6;proto=https;x=a\", for=1.2.3.4;y=b\"",
+            "for=6.6.6.6;proto=https;x=\"a\"b, for=1.2.3.4",
+        ] {
+            assert_eq!(of("10.0.0.1", &[("forwarded", value)]), ("10.0.0.1".to_owned(), None, None), "{value}");
+            let both = [("forwarded", value), ("x-forwarded-for", "6.6.6.6"), ("x-forwarded-proto", "https")];
+            assert_eq!(of("10.0.0.1", &both), ("10.0.0.1".to_owned(), None, None), "{value}");
+        }
+        let value = "for=6.6.6.6;x=\"a\\\\\";y=\", for=7.7.7.7;\\\"\", for=1.2.3.4; proto=https ;host=\"a\\.b\"";
+        let expected = ("1.2.3.4".to_owned(), Some(true), Some("a.b".to_owned()));
+        assert_eq!(of("10.0.0.1", &[("forwarded", value)]), expected);
     }
 
     #[test]

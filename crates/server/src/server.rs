@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,9 @@ use crate::tls::{Certificate, TlsError};
 const TICK: Duration = Duration::from_millis(200);
 /// How often what is remembered of requests is swept.
 const SWEEP: Duration = Duration::from_secs(10);
+/// What follows where nonces cannot be written down.
+const UNKEPT: &str = "nonces are not kept in a file: after a restart a signed request may pass again until 120 seconds after \
+                      its timestamp";
 /// How long to wait when there is no room for another connection in the process.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -84,6 +87,48 @@ pub struct Handle {
     shared: Arc<Shared>,
     api: Arc<Api>,
     certificates: Arc<Mutex<Vec<Reloadable>>>,
+    fixed: Arc<Fixed>,
+}
+
+/// What of a configuration holds until the server ends.
+#[derive(Debug)]
+struct Fixed {
+    /// Address, whether with TLS, and whether this machine needs none; sorted.
+    listeners: Vec<(SocketAddr, bool, bool)>,
+    public_urls: Vec<String>,
+    metrics: Option<SocketAddr>,
+    tokens: Option<PathBuf>,
+    token_lifetime: u64,
+}
+
+impl Fixed {
+    fn of(config: &Config) -> Self {
+        let mut listeners: Vec<_> =
+            config.listen.iter().map(|l| (l.address, l.tls.is_some(), l.insecure_loopback)).collect();
+        listeners.sort_unstable();
+        Self {
+            listeners,
+            public_urls: config.public_urls.clone(),
+            metrics: config.metrics,
+            tokens: config.tokens.clone(),
+            token_lifetime: config.token_lifetime,
+        }
+    }
+
+    /// The first setting in which `other` differs. All are named here: what is passed over would be taken for applied.
+    fn differs(&self, other: &Self) -> Option<&'static str> {
+        let Self { listeners, public_urls, metrics, tokens, token_lifetime } = other;
+        let addresses = |of: &[(SocketAddr, bool, bool)]| -> Vec<_> { of.iter().map(|l| (l.0, l.1)).collect() };
+        let differ = [
+            ("listeners", addresses(&self.listeners) != addresses(listeners)),
+            ("insecure_loopback", self.listeners != *listeners),
+            ("public_urls", self.public_urls != *public_urls),
+            ("metrics", self.metrics != *metrics),
+            ("tokens", self.tokens != *tokens),
+            ("token_lifetime", self.token_lifetime != *token_lifetime),
+        ];
+        differ.into_iter().find(|(_, differs)| *differs).map(|(name, _)| name)
+    }
 }
 
 #[derive(Debug)]
@@ -121,6 +166,12 @@ impl Server {
             let tokens = FileTokens::open(path);
             let tokens = tokens.map_err(|source| ServerError::Tokens { path: path.clone(), source })?;
             api = api.with_tokens(Arc::new(tokens));
+            let mut nonces = path.clone().into_os_string();
+            nonces.push(".nonces");
+            // A directory in which nothing can be written was always good enough for signed requests.
+            if let Err(error) = api.keep_nonces(Path::new(&nonces)) {
+                tracing::warn!(path = %Path::new(&nonces).display(), %error, "{UNKEPT}");
+            }
         }
         if let Ok(per_second @ 1..) = u32::try_from(config.limits.requests_per_second) {
             api = api.with_limiter(Arc::new(KeyLimiter::new(per_second)));
@@ -143,6 +194,7 @@ impl Server {
             shared: Arc::clone(&shared),
             api,
             certificates: Arc::new(Mutex::new(certificates)),
+            fixed: Arc::new(Fixed::of(config)),
         };
         Ok(Self { bound, admin, shared, drain: Duration::from_secs(config.limits.drain_seconds), handle })
     }
@@ -240,6 +292,9 @@ impl Handle {
         if config.limits != self.shared.limits {
             return Err(ServerError::NeedsRestart("limits"));
         }
+        if let Some(what) = self.fixed.differs(&Fixed::of(config)) {
+            return Err(ServerError::NeedsRestart(what));
+        }
         let certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
         let with_tls = config.listen.iter().filter_map(|listen| Some((listen.address, listen.tls.as_ref()?)));
         let with_tls: Vec<_> = with_tls.collect();
@@ -318,5 +373,8 @@ async fn sweep(api: Arc<Api>) {
     loop {
         interval.tick().await;
         api.sweep(clock::now());
+        if let Some(error) = api.nonces_fault() {
+            tracing::error!(%error, "{UNKEPT}");
+        }
     }
 }

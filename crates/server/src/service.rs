@@ -11,6 +11,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode, Version};
+use tokio::task::JoinError;
 
 use crate::audit::{Audit, End};
 use crate::body::{Busy, Held, ResponseBody, Stream};
@@ -104,7 +105,9 @@ impl Connection {
 
     /// `/healthz` and `/readyz`.
     fn probe(&self, request: &hyper::Request<Incoming>) -> Option<Response> {
-        let probe = self.shared.probe(request.uri().path())?;
+        // What CONNECT asks for is no path.
+        let path = (request.method() != Method::CONNECT).then(|| request.uri().path())?;
+        let probe = self.shared.probe(path)?;
         Some(Response {
             status: probe.0,
             headers: vec![
@@ -171,7 +174,7 @@ impl Connection {
                 self.send(response, is_head, busy)
             }
             Work::Write => {
-                let response = blocking(&self.api, admitted).await;
+                let (response, _) = blocking(&self.api, admitted, ()).await;
                 self.shared.metrics.commit(began.elapsed());
                 self.count(&response);
                 self.send(response, is_head, busy)
@@ -215,19 +218,19 @@ impl Connection {
             }
         };
         let entry = self.shared.transfers.enter(slot, Arc::clone(&self.watch), Instant::now());
-        let mut response = blocking(&self.api, admitted).await;
+        let (mut response, held) = blocking(&self.api, admitted, (entry, ticket)).await;
         self.count(&response);
         let body = std::mem::replace(&mut response.body, Answer::Bytes(Vec::new()));
-        match body {
-            Answer::Export(body) => {
+        match (body, held) {
+            (Answer::Export(body), Some((entry, ticket))) => {
                 let audit = Audit { outcome: response.outcome.clone(), client, began, status: response.status };
                 let (watch, metrics) = (Arc::clone(&self.watch), Arc::clone(&self.shared.metrics));
                 let held = Held { entry, ticket, watch, metrics, audit };
                 let stream = Stream::new(*body, response.length, held);
                 with_headers(&response, ResponseBody::export(stream, busy))
             }
-            Answer::Bytes(bytes) => {
-                response.body = Answer::Bytes(bytes);
+            (body, _) => {
+                response.body = body;
                 self.audit_short(&response, client, began, Verb::ExportUsers);
                 self.send(response, is_head, busy)
             }
@@ -240,7 +243,11 @@ impl Connection {
             // Exports go another way.
             Answer::Export(_) => Vec::new(),
         };
-        let mut sent = with_headers(&response, ResponseBody::bytes(if is_head { Vec::new() } else { bytes }, busy));
+        let bytes = if is_head { Vec::new() } else { bytes };
+        // Of HTTP/1.1 the connection's own watch sees whether they are taken.
+        let watched = !bytes.is_empty() && self.watch.is_multiplexed();
+        let entry = watched.then(|| self.shared.transfers.offer(Arc::clone(&self.watch), Instant::now()));
+        let mut sent = with_headers(&response, ResponseBody::bytes(bytes, entry, busy));
         if let Some(length) = response.length.filter(|_| is_head) {
             sent.headers_mut().insert(CONTENT_LENGTH, length.into());
         }
@@ -266,17 +273,28 @@ impl Connection {
     }
 }
 
-/// Has a request answered by a thread that may wait for a disk.
-async fn blocking(api: &Arc<Api>, admitted: Admitted) -> Response {
+/// Has a request answered by a thread that may wait for a disk, and gives back what it `held` meanwhile; without an answer
+/// nothing is held.
+async fn blocking<H: Send + 'static>(api: &Arc<Api>, admitted: Admitted, held: H) -> (Response, Option<H>) {
     let call_id = admitted.outcome().call_id.clone();
-    match tokio::task::spawn_blocking(move || admitted.answer()).await {
-        Ok(response) => response,
+    match holding(held, move || admitted.answer()).await {
+        Ok((response, held)) => (response, Some(held)),
         Err(error) => {
             tracing::error!(callId = %call_id, %error, "a request ended by a panic");
             let request = Request::new("GET", "/", clock::now());
-            api.refuse(&request, &Failure::new(Code::ServerError, "the request failed; try again"))
+            (api.refuse(&request, &Failure::new(Code::ServerError, "the request failed; try again")), None)
         }
     }
+}
+
+/// Does `work` on a thread that may wait, which has `held` until it is done: who asked may be gone before, by a reset of its
+/// stream, and then nobody polls this any more.
+async fn holding<T, H>(held: H, work: impl FnOnce() -> T + Send + 'static) -> Result<(T, H), JoinError>
+where
+    T: Send + 'static,
+    H: Send + 'static,
+{
+    tokio::task::spawn_blocking(move || (work(), held)).await
 }
 
 fn with_headers(response: &Response, body: ResponseBody) -> HttpResponse {
@@ -305,4 +323,31 @@ const fn is_authorization(code: Code) -> bool {
             | Code::InvalidSecret
             | Code::InvalidToken
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_place_is_held_while_the_work_goes_on() {
+        let place = Arc::new(());
+        let ((begun, has_begun), (go, may_go)) = (mpsc::channel(), mpsc::channel());
+        let work = holding(Arc::clone(&place), move || {
+            begun.send(()).unwrap();
+            may_go.recv().unwrap();
+        });
+        // Polled until the work has begun, and then dropped, as by a reset of its stream.
+        assert!(tokio::time::timeout(Duration::from_millis(10), work).await.is_err());
+        has_begun.recv().unwrap();
+        assert_eq!(Arc::strong_count(&place), 2, "the work goes on");
+        go.send(()).unwrap();
+        while Arc::strong_count(&place) > 1 {
+            tokio::task::yield_now().await;
+        }
+        let (done, held) = holding(place, || 7).await.unwrap();
+        assert_eq!((done, Arc::strong_count(&held)), (7, 1));
+    }
 }

@@ -23,11 +23,14 @@ struct State {
     needs_slot: bool,
 }
 
-/// One export under way.
+/// One export under way, or on a connection of many streams any answer.
 #[derive(Debug)]
 pub(crate) struct Transfer {
     state: Mutex<State>,
     connection: Arc<Watch>,
+    /// Whether its stream may get no window while the connection's socket takes what others send: then the connection
+    /// alone does not say whether the last piece is taken.
+    multiplexed: bool,
 }
 
 impl Transfer {
@@ -58,10 +61,12 @@ impl Transfer {
         state.taken = state.taken.saturating_add(bytes as u64);
     }
 
-    /// The last piece was handed over: from now on the connection alone says whether it is taken.
-    pub(crate) fn rest(&self) {
+    /// The last piece was handed over, of so many bytes. From now on the connection alone says whether it is taken; one of
+    /// many streams is watched until hyper lets go of the body.
+    pub(crate) fn rest(&self, bytes: usize, now: Instant) {
         let mut state = self.lock();
-        state.offered = None;
+        state.offered = self.multiplexed.then_some(now);
+        state.taken = state.taken.saturating_add(bytes as u64);
         state.slot = None;
     }
 
@@ -116,8 +121,17 @@ impl Transfers {
     /// An export with its slot; one that goes without at the beginning never needs one.
     pub(crate) fn enter(self: &Arc<Self>, slot: Option<Slot>, connection: Arc<Watch>, now: Instant) -> Entry {
         let needs_slot = slot.is_some();
-        let state = State { offered: None, window: now, taken: 0, slot, needs_slot };
-        let transfer = Arc::new(Transfer { state: Mutex::new(state), connection });
+        self.add(State { offered: None, window: now, taken: 0, slot, needs_slot }, connection)
+    }
+
+    /// An answer that is there whole, for the client to take from now on.
+    pub(crate) fn offer(self: &Arc<Self>, connection: Arc<Watch>, now: Instant) -> Entry {
+        self.add(State { offered: Some(now), window: now, taken: 0, slot: None, needs_slot: false }, connection)
+    }
+
+    fn add(self: &Arc<Self>, state: State, connection: Arc<Watch>) -> Entry {
+        let multiplexed = connection.is_multiplexed();
+        let transfer = Arc::new(Transfer { state: Mutex::new(state), connection, multiplexed });
         let mut held = self.lock();
         let number = held.next;
         held.next += 1;
@@ -192,8 +206,30 @@ mod tests {
             entry.transfer.handed(100, now);
             assert!(transfers.check(now, &PATIENCE).is_empty(), "{second}");
         }
-        entry.transfer.rest();
+        entry.transfer.rest(100, start);
         assert_eq!(semaphore.available_permits(), 1);
         assert!(transfers.check(start + Duration::from_secs(9999), &PATIENCE).is_empty());
+    }
+
+    #[test]
+    fn one_of_many_streams_is_watched_to_its_end() {
+        let semaphore = Arc::new(Semaphore::new(1));
+        let start = Instant::now();
+        let transfers = Arc::new(Transfers::default());
+        let watch = || {
+            let watch = Arc::new(Watch::new(start));
+            watch.expect_requests(true, start);
+            watch
+        };
+        let slot = Arc::clone(&semaphore).try_acquire_owned().unwrap();
+        let export = transfers.enter(Some(slot), watch(), start);
+        export.transfer.asked(start);
+        export.transfer.rest(100, start);
+        assert_eq!(semaphore.available_permits(), 1, "others are rendered");
+        let answer = transfers.offer(watch(), start);
+        assert!(transfers.check(start + Duration::from_secs(29), &PATIENCE).is_empty());
+        let broken = transfers.check(start + Duration::from_secs(30), &PATIENCE);
+        assert_eq!(broken, [Verdict::SlowReader, Verdict::SlowReader]);
+        assert_eq!(answer.transfer.connection.verdict(), Some(Verdict::SlowReader));
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use headcount::method::Hold;
 use tokio::sync::Notify;
 
 /// Bounds of time for a connection.
@@ -74,6 +75,14 @@ impl Window {
     }
 }
 
+/// The snapshot of an export that was handed over whole.
+#[derive(Debug)]
+struct Sent {
+    hold: Hold,
+    /// When all of it had gone to the socket.
+    flushed: Option<Instant>,
+}
+
 #[derive(Debug)]
 struct State {
     /// Whether it speaks HTTP by now: a handshake has a bound of its own.
@@ -82,7 +91,7 @@ struct State {
     requests: usize,
     /// Whether there has been one.
     had_request: bool,
-    /// When the last one was answered, or the connection began.
+    /// When the last one was answered and the answer had gone to the socket, or the connection began.
     idle_since: Instant,
     /// When the first byte after that came. Of HTTP/2 bytes say nothing about requests.
     head_since: Option<Instant>,
@@ -92,7 +101,30 @@ struct State {
     /// How often everything that was written has gone to the socket.
     flushes: u64,
     flush_waker: Option<Waker>,
+    /// Exports that may not have arrived: see [`Watch::hold`].
+    sent: Vec<Sent>,
+    /// Whether the client has closed its side.
+    closed: bool,
+    /// Whether the socket failed.
+    broken: bool,
     verdict: Option<Verdict>,
+}
+
+impl State {
+    /// Exports that went to the socket and that `arrived` says have arrived; to be let go of without the lock.
+    fn arrived(&mut self, arrived: impl Fn(Instant) -> bool) -> Vec<Sent> {
+        // A look at nothing is all that most connections come to.
+        if self.sent.is_empty() {
+            return Vec::new();
+        }
+        self.sent.extract_if(.., |sent| sent.flushed.is_some_and(&arrived)).collect()
+    }
+}
+
+fn let_go(arrived: Vec<Sent>) {
+    for sent in arrived {
+        sent.hold.let_go();
+    }
 }
 
 /// One connection.
@@ -114,6 +146,9 @@ impl Watch {
             behind: None,
             flushes: 0,
             flush_waker: None,
+            sent: Vec::new(),
+            closed: false,
+            broken: false,
             verdict: None,
         };
         Self { state: Mutex::new(state), given_up: Notify::new() }
@@ -160,12 +195,22 @@ impl Watch {
     }
 
     /// Everything that was written has gone to the socket.
-    pub(crate) fn flushed(&self) {
+    pub(crate) fn flushed(&self, now: Instant) {
         let mut state = self.lock();
-        state.behind = None;
+        if state.behind.take().is_some() {
+            // Until now the client was busy with what it was sent.
+            state.idle_since = now;
+            state.head_since = state.head_since.map(|_| now);
+        }
         state.flushes += 1;
         let waker = state.flush_waker.take();
+        for sent in &mut state.sent {
+            sent.flushed.get_or_insert(now);
+        }
+        let closed = state.closed;
+        let arrived = state.arrived(|_| closed);
         drop(state);
+        let_go(arrived);
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -180,12 +225,38 @@ impl Watch {
         state.flushes
     }
 
+    /// An export was handed over whole. Its snapshot stays until it has arrived, as far as that is known: the kernel may
+    /// have much of it, and the connection may break. The client has it when it asks for something else or closes its side,
+    /// or when the socket took all of it some time ago.
+    pub(crate) fn hold(&self, hold: Hold) {
+        self.lock().sent.push(Sent { hold, flushed: None });
+    }
+
+    /// The client has closed its side, having read what was sent before.
+    pub(crate) fn closed(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let arrived = state.arrived(|_| true);
+        drop(state);
+        let_go(arrived);
+    }
+
+    /// The socket failed: a client that does not read what was sent resets the connection.
+    pub(crate) fn broke(&self) {
+        self.lock().broken = true;
+    }
+
     /// A request's headers are there.
     pub(crate) fn request_began(&self) {
         let mut state = self.lock();
         state.requests += 1;
         state.had_request = true;
         state.head_since = None;
+        // Of many streams another says nothing.
+        let single = !state.multiplexed;
+        let arrived = state.arrived(|_| single);
+        drop(state);
+        let_go(arrived);
     }
 
     /// A response was sent, or given up.
@@ -195,35 +266,42 @@ impl Watch {
         state.idle_since = now;
     }
 
-    /// Since when nothing is asked for.
+    /// Since when nothing is asked for, and nothing waits for the socket.
     pub(crate) fn idle_since(&self) -> Option<Instant> {
         let state = self.lock();
-        (state.requests == 0 && state.verdict.is_none()).then_some(state.idle_since)
+        let idle = state.requests == 0 && state.behind.is_none() && state.verdict.is_none();
+        idle.then_some(state.idle_since)
     }
 
     /// Looks at the rules; what breaks one is given up.
     pub(crate) fn check(&self, now: Instant, patience: &Patience) -> Option<Verdict> {
+        let over = |since: Instant, bound: Duration| now.saturating_duration_since(since) >= bound;
         let mut state = self.lock();
         if state.verdict.is_some() || !state.speaks {
             return None;
         }
+        let arrived = state.arrived(|flushed| over(flushed, patience.slow));
+        let verdict = Self::broken_rule(&mut state, now, patience);
+        drop(state);
+        let_go(arrived);
+        let verdict = verdict?;
+        self.give_up(verdict).then_some(verdict)
+    }
+
+    fn broken_rule(state: &mut State, now: Instant, patience: &Patience) -> Option<Verdict> {
         let over = |since: Instant, bound: Duration| now.saturating_duration_since(since) >= bound;
         let slow_reader = state.behind.as_mut().is_some_and(|window| window.is_slow(now, patience));
-        let verdict = if slow_reader {
-            Verdict::SlowReader
-        } else if state.requests > 0 {
-            return None;
+        if slow_reader {
+            Some(Verdict::SlowReader)
+        } else if state.requests > 0 || state.behind.is_some() {
+            None
         } else if state.head_since.is_some_and(|since| over(since, patience.request))
             || (!state.had_request && over(state.idle_since, patience.request))
         {
-            Verdict::SlowRequest
-        } else if over(state.idle_since, patience.idle) {
-            Verdict::Idle
+            Some(Verdict::SlowRequest)
         } else {
-            return None;
-        };
-        drop(state);
-        self.give_up(verdict).then_some(verdict)
+            over(state.idle_since, patience.idle).then_some(Verdict::Idle)
+        }
     }
 
     /// Ends the connection, unless it was given up before.
@@ -249,6 +327,15 @@ impl Watch {
             }
             self.given_up.notified().await;
         }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // What the socket did not take, or has lost, can be resumed.
+        let broken = state.broken;
+        let_go(state.arrived(|_| !broken));
     }
 }
 
@@ -322,7 +409,27 @@ mod tests {
         steady.expect_requests(false, start);
         steady.request_began();
         steady.blocked(start);
-        steady.flushed();
+        steady.flushed(start);
         assert_eq!(steady.check(at(start, 1000), &PATIENCE), None, "it owes nothing");
+    }
+
+    #[test]
+    fn who_takes_what_it_was_sent_is_not_idle() {
+        let start = Instant::now();
+        let watch = Watch::new(start);
+        watch.expect_requests(false, start);
+        watch.request_began();
+        watch.blocked(start);
+        watch.request_ended(at(start, 1));
+        watch.received(at(start, 2));
+        for second in (10..300).step_by(10) {
+            watch.sent(500);
+            assert_eq!(watch.check(at(start, second), &PATIENCE), None, "{second}");
+            assert_eq!(watch.idle_since(), None, "{second}");
+        }
+        watch.flushed(at(start, 300));
+        assert_eq!(watch.idle_since(), Some(at(start, 300)));
+        assert_eq!(watch.check(at(start, 309), &PATIENCE), None);
+        assert_eq!(watch.check(at(start, 310), &PATIENCE), Some(Verdict::SlowRequest));
     }
 }

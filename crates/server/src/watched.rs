@@ -54,7 +54,7 @@ impl<S: Socket> Watched<S> {
     fn note(&self, written: &Poll<io::Result<usize>>) {
         match written {
             Poll::Ready(Ok(bytes)) => self.watch.sent(*bytes),
-            Poll::Ready(Err(_)) => {}
+            Poll::Ready(Err(_)) => self.watch.broke(),
             Poll::Pending => self.watch.blocked(Instant::now()),
         }
     }
@@ -64,8 +64,11 @@ impl<S: AsyncRead + Socket + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.watch.received(Instant::now());
+        match &read {
+            Poll::Ready(Ok(())) if buf.filled().len() > before => self.watch.received(Instant::now()),
+            Poll::Ready(Ok(())) if buf.remaining() > 0 => self.watch.closed(),
+            Poll::Ready(Err(_)) => self.watch.broke(),
+            Poll::Ready(Ok(())) | Poll::Pending => {}
         }
         read
     }
@@ -95,8 +98,8 @@ impl<S: AsyncWrite + Socket + Unpin> AsyncWrite for Watched<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
         match &flushed {
-            Poll::Ready(Ok(())) => self.watch.flushed(),
-            Poll::Ready(Err(_)) => {}
+            Poll::Ready(Ok(())) => self.watch.flushed(Instant::now()),
+            Poll::Ready(Err(_)) => self.watch.broke(),
             Poll::Pending => self.watch.blocked(Instant::now()),
         }
         flushed

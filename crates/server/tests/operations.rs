@@ -13,7 +13,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
-use headcount::method::{Secret, Site, Sites};
+use headcount::method::{Secret, Site, Sites, sign};
 use headcount_server::{Config, Server, ServerError};
 use support::*;
 
@@ -88,6 +88,34 @@ fn certificates_and_keys_are_replaced() {
     other.limits.exports += 1;
     let refused = server.handle.reload(&other, &sites(&server.store)).unwrap_err();
     assert_eq!(refused.to_string(), "limits cannot be changed while the server runs: restart it");
+}
+
+#[test]
+fn what_needs_a_restart_is_said() {
+    type Change = fn(&mut Config);
+    let server = serve(seven());
+    let changes: [(&str, Change); 9] = [
+        ("listeners", |config| config.listen[0].address.set_port(1)),
+        ("listeners", |config| config.listen[1].tls = None),
+        ("listeners", |config| drop(config.listen.remove(0))),
+        ("insecure_loopback", |config| config.listen[0].insecure_loopback = true),
+        ("public_urls", |config| config.public_urls = vec!["https://users.example".to_owned()]),
+        ("metrics", |config| config.metrics = None),
+        ("tokens", |config| config.tokens = Some("other.tokens".into())),
+        ("token_lifetime", |config| config.token_lifetime = 60),
+        ("limits", |config| config.limits.queue += 1),
+    ];
+    for (what, change) in changes {
+        let mut config = server.config.clone();
+        change(&mut config);
+        let refused = server.handle.reload(&config, &sites(&server.store)).unwrap_err();
+        assert_eq!(refused.to_string(), format!("{what} cannot be changed while the server runs: restart it"));
+    }
+    let mut config = server.config.clone();
+    config.listen.reverse();
+    config.listen[0].plain_http = true;
+    config.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+    server.handle.reload(&config, &sites(&server.store)).unwrap();
 }
 
 #[test]
@@ -183,4 +211,38 @@ fn what_happens_is_counted() {
     assert_eq!(admin.get(server.metrics, "/healthz", "").text(), "ok\n");
     assert_eq!(admin.get(server.metrics, "/socialize.exportUsers", "").status, 404);
     assert_eq!(admin.post(server.metrics, "exportUsers", "", "").status, 405);
+}
+
+#[test]
+fn a_signed_request_passes_once_whatever_is_restarted() {
+    let dir = tempfile::tempdir().unwrap();
+    let more = format!("public_urls = [\"http://users.example\"]\ntokens = {:?}", dir.path().join("tokens"));
+    let store = temporary(seven());
+    let ahead = (now() + 100).to_string();
+    let params = [("apiKey", KEY), ("timestamp", ahead.as_str()), ("nonce", "n")];
+    let url = "http://users.example/socialize.exportUsers";
+    let sig = sign("POST", url, &params, &Secret::new(SECRET).unwrap());
+    let form = form(&[&params[..], &[("sig", &sig)]].concat());
+    for expected in [0, 403_004, 403_004] {
+        let mut server = serve_with(Arc::clone(&store), &more);
+        assert_eq!(server.plain().post(server.http, "exportUsers", &form, "").code(), expected);
+        server.stop();
+    }
+    let files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(files, ["tokens.nonces"]);
+    // Without a place for the file there is a server all the same.
+    let server = serve_with(store, "tokens = \"/proc/none/tokens\"");
+    assert_eq!(server.export(&[]).code(), 0);
+}
+
+#[test]
+fn no_tunnel_is_made() {
+    let server = serve(seven());
+    for target in ["example.com:443", "/healthz", "/socialize.exportUsers"] {
+        let mut connection = server.plain();
+        let asked = format!("CONNECT {target} HTTP/1.1\r\nHost: example.com\r\n\r\n");
+        let reply = connection.send(asked.as_bytes(), false);
+        assert_eq!((reply.status, reply.code()), (405, 405_001), "{target}: a 200 would say that it was made");
+        assert_eq!(reply.header("allow"), Some("GET, HEAD, POST"), "{target}");
+    }
 }

@@ -259,3 +259,37 @@ fn a_client_that_goes_away_frees_its_worker() {
     let gone = format!("headcount_exports_total{{site=\"{KEY}\",outcome=\"client_gone\"}}");
     eventually("it is counted", || server.metric(&gone) == 2.0);
 }
+
+/// Reads some of a csv export, loses the connection, and asks for the rest after a commit: the status.
+fn resumed(server: &Running, users: usize, lose: impl FnOnce(std::net::TcpStream)) -> u16 {
+    let whole = server.export(&[("format", "csv")]);
+    let tag = whole.header("etag").unwrap().to_owned();
+    let form = server.signed_form(&[("format", "csv")]);
+    let mut client = connect(server.http);
+    write!(client, "POST /socialize.exportUsers HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}", server.http, form.len()).unwrap();
+    client.read_exact(&mut [0; 10_240]).unwrap();
+    eventually("all is handed over", || server.metric("headcount_exports_in_flight") == 0.0);
+    lose(client);
+    let mut batch = Batch::new();
+    batch.put(User::new("aaa").with_identity("site", format!("aaa-{users}")));
+    server.store.commit(batch).unwrap();
+    let headers = format!("Range: bytes=10240-\r\nIf-Range: {tag}\r\n");
+    let rest = server.plain().post(server.http, "exportUsers", &server.signed_form(&[("format", "csv")]), &headers);
+    assert!(rest.status == 200 || rest.text().as_bytes() == &whole.body[10_240..]);
+    rest.status
+}
+
+#[test]
+fn what_was_handed_over_and_not_taken_can_be_resumed() {
+    let server = serve(many(6000));
+    assert_eq!(resumed(&server, 1, drop), 206, "the connection was lost");
+    eventually("that is noticed", || server.metric("headcount_connections") <= 1.0);
+    let mut left = None;
+    let status = resumed(&server, 2, |client| left = Some(client));
+    assert_eq!(status, 206, "it has not ended yet");
+    let status = resumed(&server, 3, |mut client| {
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        client.read_to_end(&mut Vec::new()).unwrap();
+    });
+    assert_eq!(status, 200, "it was whole, and nothing is kept");
+}

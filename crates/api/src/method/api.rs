@@ -1,8 +1,9 @@
 //! The front of the method: settings and what is remembered between requests.
 
-use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
+use std::{fmt, io};
 
 use crate::method::admission::{self, Admission};
 use crate::method::call::Call;
@@ -26,7 +27,8 @@ pub struct Settings {
     pub token_lifetime: Duration,
     /// Longest body.
     pub max_body: usize,
-    /// Nonces that are remembered at most, at some 80 bytes each.
+    /// Nonces that are remembered at most, at some 120 bytes each; and a quarter of that again of requests that were too
+    /// far in the future.
     pub max_nonces: usize,
     /// How long the snapshot of a page or a broken transfer stays.
     pub pin_lifetime: Duration,
@@ -96,7 +98,8 @@ pub struct Api {
 
 impl Api {
     /// The method for `sites`, in a process that began at `started`: requests signed before that are refused, since
-    /// nobody knows any more which nonces were used.
+    /// nobody knows any more which nonces were used. What was signed with a timestamp after it may have passed in a process
+    /// before, and passes again unless [`keep_nonces`](Self::keep_nonces) is called.
     #[must_use]
     pub fn new(sites: Sites, settings: Settings, started: SystemTime) -> Self {
         Self {
@@ -114,6 +117,23 @@ impl Api {
     pub fn with_tokens(mut self, tokens: Arc<dyn TokenStore>) -> Self {
         self.tokens = tokens;
         self
+    }
+
+    /// Remembers nonces in the file at `path` (and files beside it whose names begin with its), too, as far as a restart would
+    /// let requests pass again: those whose timestamp is not past when they come. It is replaced now and then, and written
+    /// without an fsync: it is of use after any end of the process, and may miss the last ones after a power cut.
+    ///
+    /// # Errors
+    /// When it cannot be read or made; nonces are then remembered in memory alone.
+    pub fn keep_nonces(&mut self, path: &Path) -> io::Result<()> {
+        self.nonces.keep(path)
+    }
+
+    /// Why a nonce was not written to the file of [`keep_nonces`](Self::keep_nonces), if that was so since the last call. The
+    /// request passed all the same.
+    #[must_use]
+    pub fn nonces_fault(&self) -> Option<io::Error> {
+        self.nonces.fault()
     }
 
     /// Asks `limiter` about every request whose credentials are right.
@@ -147,7 +167,8 @@ impl Api {
     }
 
     /// Decides about a request by what it says: HTTP method, body, credentials, permission, and the values of its
-    /// parameters. It takes no more than some CPU time, and waits for nothing; what it admits is answered by
+    /// parameters. It takes no more than some CPU time, and waits for nothing but an append to the file of nonces where
+    /// there is one; what it admits is answered by
     /// [`Admitted::answer`](crate::method::Admitted::answer).
     pub fn admit(&self, request: Request) -> Admission {
         admission::admit(self, request)

@@ -46,21 +46,38 @@ impl fmt::Debug for Piece {
     }
 }
 
-/// What to do when a transfer breaks off: its snapshot stays for a while, so that it can be resumed.
+/// The snapshot of a transfer that is under way. Dropped, it stays for a while, so that the transfer can be resumed; a server
+/// that knows that all has arrived [lets go](Self::let_go) of it.
 #[derive(Debug)]
-pub(crate) struct Hold {
-    pub(crate) pins: Arc<Pins>,
-    pub(crate) site: String,
-    pub(crate) snapshot: Arc<Snapshot>,
+pub struct Hold {
+    pins: Arc<Pins>,
+    site: String,
+    snapshot: Arc<Snapshot>,
     /// When the request came, and since when its clock has gone on.
-    pub(crate) now_ms: u64,
-    pub(crate) since: Instant,
+    now_ms: u64,
+    since: Instant,
+    arrived: bool,
 }
 
 impl Hold {
-    fn keep(&self) {
-        let elapsed = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.pins.keep(&self.site, &self.snapshot, self.now_ms.saturating_add(elapsed));
+    /// Of a request that came at `now_ms`.
+    pub(crate) fn new(pins: &Arc<Pins>, site: &str, snapshot: &Snapshot, now_ms: u64) -> Self {
+        let (held, since) = (pins.enter(site, snapshot), Instant::now());
+        Self { pins: Arc::clone(pins), site: site.to_owned(), snapshot: held, now_ms, since, arrived: false }
+    }
+
+    /// All has arrived: nobody will resume the transfer.
+    pub fn let_go(mut self) {
+        self.arrived = true;
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if !self.arrived {
+            let elapsed = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.pins.keep(&self.site, &self.snapshot, self.now_ms.saturating_add(elapsed));
+        }
     }
 }
 
@@ -83,6 +100,8 @@ pub struct ExportBody {
     jsonp: Option<Jsonp>,
     hold: Option<Hold>,
     ended: bool,
+    /// Whether it ended well.
+    whole: bool,
 }
 
 impl ExportBody {
@@ -101,6 +120,7 @@ impl ExportBody {
             jsonp: None,
             hold: None,
             ended: false,
+            whole: false,
         })
     }
 
@@ -129,6 +149,12 @@ impl ExportBody {
         self.chunks.summary()
     }
 
+    /// The snapshot of a transfer that can be resumed, for a server to hold until what it took of this body has arrived.
+    /// Otherwise it is let go of with the body, when that has ended well.
+    pub const fn take_hold(&mut self) -> Option<Hold> {
+        self.hold.take()
+    }
+
     /// The next piece, as [`next`](Iterator::next) has it, without blocking; when there is none yet, the task of `cx` is
     /// woken once there is.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Error>>> {
@@ -146,11 +172,7 @@ impl ExportBody {
         let piece = ready!(self.piece(next));
         // A server that has sent what was promised does not ask again.
         self.ended = piece.as_ref().is_none_or(Result::is_err) || self.left == Some(0);
-        if let Some(hold) = self.hold.take_if(|_| self.ended)
-            && matches!(piece, Some(Err(_)))
-        {
-            hold.keep();
-        }
+        self.whole = self.ended && !matches!(piece, Some(Err(_)));
         Poll::Ready(piece)
     }
 
@@ -251,8 +273,8 @@ impl Iterator for ExportBody {
 
 impl Drop for ExportBody {
     fn drop(&mut self) {
-        if let Some(hold) = self.hold.take().filter(|_| !self.ended) {
-            hold.keep();
+        if let Some(hold) = self.hold.take().filter(|_| self.whole) {
+            hold.let_go();
         }
     }
 }

@@ -16,6 +16,10 @@ use crate::method::verb::Verb;
 /// Unknown parameters that are named in an answer.
 const IGNORED_MAX: usize = 16;
 
+/// Longest `context`, in bytes, that comes back to whoever asks: in JSON it may be six times as long. A longer one comes
+/// back to callers that are known.
+const CONTEXT_MAX: usize = 8 << 10;
+
 /// A request, decoded as far as it could be.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -80,8 +84,8 @@ impl Call {
         let format = params.get("format").filter(|_| verb == Some(Verb::ExportUsers));
         let is = |name: &str| format.is_some_and(|format| format.trim().eq_ignore_ascii_case(name));
         let callback = params.get("callback").filter(|name| is("jsonp") && is_callback(name)).map(str::to_owned);
-        // These two cannot say in their body that they failed.
-        let forced = is(Format::Csv.as_str()) || is(Format::Ndjson.as_str());
+        // The first two cannot say in their body that they failed. And 200 to CONNECT would mean that there is a tunnel.
+        let forced = is(Format::Csv.as_str()) || is(Format::Ndjson.as_str()) || request.method == "CONNECT";
         let http_status = forced || boolean(&params, "httpStatusCodes").ok().flatten().unwrap_or(false);
         let outcome = Outcome { verb, call_id: format!("{:032x}", request.call_id), ..Outcome::default() };
         request.body = Vec::new();
@@ -90,6 +94,10 @@ impl Call {
 
     /// The checks that need to know nobody: HTTP method, body, duplicates.
     pub(crate) fn check(&mut self) -> Result<Verb, Failure> {
+        if self.request.method == "CONNECT" {
+            let failure = Failure::new(Code::InvalidMethod, "no tunnels are made: expected GET, HEAD or POST");
+            return Err(Failure { allow: Some("GET, HEAD, POST"), ..failure });
+        }
         let Some(verb) = self.verb else {
             let known = Verb::ALL.map(Verb::as_str).join(", ");
             return Err(Failure::new(Code::NotFound, format!("there is no such method: expected one of {known}")));
@@ -157,7 +165,8 @@ impl Call {
 
     /// What stands after `time`.
     pub(crate) fn extras(&self, mut object: Object) -> Object {
-        if let Some(context) = self.params.get("context") {
+        let known = self.outcome.api_key.is_some();
+        if let Some(context) = self.params.get("context").filter(|context| known || context.len() <= CONTEXT_MAX) {
             object = object.text("context", context);
         }
         match self.ignored() {

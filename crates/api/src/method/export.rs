@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
 
 use headcount_block::Source as _;
 use headcount_export::{Compression, Error, Prepared};
@@ -257,13 +256,8 @@ impl Task {
             _ => self.body(length)?,
         };
         if self.target.tag.is_some() {
-            body = body.hold(Hold {
-                pins: Arc::clone(&self.pins),
-                site: self.site.clone(),
-                snapshot: self.pins.enter(&self.site, &self.target.snapshot),
-                now_ms: call.request.now_ms(),
-                since: Instant::now(),
-            });
+            let now_ms = call.request.now_ms();
+            body = body.hold(Hold::new(&self.pins, &self.site, &self.target.snapshot, now_ms));
         }
         Ok(self.partial(call, length, Body::Export(Box::new(body))))
     }

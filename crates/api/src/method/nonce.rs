@@ -1,17 +1,25 @@
 //! The memory of nonces: a signed request is good once.
 
-use std::collections::{BTreeMap, HashMap};
+mod journal;
+mod memory;
+
+use std::io;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
 use crate::method::error::{Code, Failure};
+use crate::method::nonce::journal::{Journal, Record};
+use crate::method::nonce::memory::{Full, Id, Memory, Time};
 
 /// Seconds that a timestamp may be off.
 pub(crate) const WINDOW: u64 = 120;
 
-/// Half of a SHA-256: what is remembered of a nonce, and of the key that used it.
-type Id = [u8; 16];
+/// Seconds ahead beyond which a timestamp is refused without being remembered, ten years: no process lives until it
+/// could pass, and after a restart nothing is remembered anyway. It keeps clients that send microseconds, which are
+/// read as milliseconds of another age, from filling the memory for good.
+const HORIZON: u64 = 10 * 365 * 86_400;
 
 /// What a correctly signed request says of itself.
 #[derive(Debug, Clone, Copy)]
@@ -25,31 +33,13 @@ pub(crate) struct Stamp<'a> {
     pub(crate) seconds: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    /// Second after which it is forgotten.
-    until: u64,
-    /// Whether it was refused for a timestamp in the future: then it is refused so again.
-    future: bool,
-    key: Id,
-}
-
-#[derive(Debug, Default)]
-struct Memory {
-    entries: HashMap<Id, Entry>,
-    /// What is forgotten after a second: the oldest first.
-    ends: BTreeMap<u64, Vec<Id>>,
-    /// Entries of each key.
-    used: HashMap<Id, usize>,
-}
-
 /// Bounded; when it is full, requests are refused: forgetting early would let a request be repeated.
 #[derive(Debug)]
 pub(crate) struct Nonces {
     memory: Mutex<Memory>,
-    capacity: usize,
-    /// When the process began: what was used before is not known.
+    /// When the process began: of what was used before only the journal knows.
     started_ms: u64,
+    journal: Option<Journal>,
 }
 
 fn id(parts: &[&str]) -> Id {
@@ -67,7 +57,18 @@ fn id(parts: &[&str]) -> Id {
 
 impl Nonces {
     pub(crate) fn new(capacity: usize, started_ms: u64) -> Self {
-        Self { memory: Mutex::default(), capacity: capacity.max(1), started_ms }
+        Self { memory: Mutex::new(Memory::new(capacity)), started_ms, journal: None }
+    }
+
+    /// Remembers in the file at `path`, too, what would pass again after a restart, and knows what is there already.
+    pub(crate) fn keep(&mut self, path: &Path) -> io::Result<()> {
+        let (journal, records) = Journal::open(path, self.started_ms / 1000)?;
+        let memory = self.memory.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for Record { id, key, time } in records {
+            memory.used.restore(id, key, time);
+        }
+        self.journal = Some(journal);
+        Ok(())
     }
 
     /// Lets a correctly signed request pass once, within the window of its timestamp.
@@ -77,6 +78,7 @@ impl Nonces {
             let details = format!("timestamp: {sent} is more than {WINDOW} seconds off this server's clock, {now}");
             Err(Failure::new(Code::RequestExpired, details))
         };
+        let refused = |details: &str| Err(Failure::new(Code::RequestExpired, details));
         // What is sent in seconds is compared in seconds.
         let unit = if stamp.seconds { 1000 } else { 1 };
         let (now, sent) = (now_ms / unit * unit, stamp.timestamp_ms);
@@ -84,78 +86,59 @@ impl Nonces {
             return expired();
         }
         if sent < self.started_ms / unit * unit {
-            return Err(Failure::new(
-                Code::RequestExpired,
-                "timestamp: before this server was started; sign the request anew",
-            ));
+            return refused("timestamp: before this server was started; sign the request anew");
         }
-        let future = sent.saturating_sub(now) > WINDOW * 1000;
-        let until = sent.div_ceil(1000).saturating_add(WINDOW);
+        let ahead = sent.saturating_sub(now);
+        if ahead > HORIZON * 1000 {
+            return expired();
+        }
         let user = stamp.user_key.unwrap_or_default();
         let key = id(&[stamp.api_key, user]);
-        let entry = Entry { until, future, key };
+        let id = id(&[stamp.api_key, user, stamp.nonce]);
+        let time = Time { first: sent / 1000, until: sent.div_ceil(1000).saturating_add(WINDOW) };
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         memory.forget(now_ms / 1000);
-        match memory.remember(id(&[stamp.api_key, user, stamp.nonce]), entry, self.capacity) {
-            _ if future => expired(),
-            Ok(None) => Ok(()),
-            Ok(Some(before)) if before.future => expired(),
-            Ok(Some(_)) => Err(Failure::new(Code::DuplicateNonce, "nonce: used before")),
-            Err(wait) => {
+        if ahead > WINDOW * 1000 {
+            memory.refused.remember(id, key, time);
+            return expired();
+        }
+        if memory.refused.knows(&id) {
+            return refused("nonce: a request with it was too far in the future; sign the request anew");
+        }
+        if memory.refused.may_hold(&key, time.first) {
+            let details = "timestamp: too many requests of this key were too far in the future, so that those of \
+                           this time cannot be told apart; wait until it has passed";
+            return refused(details);
+        }
+        let known = memory.used.remember(id, key, time);
+        drop(memory);
+        match known {
+            Ok(false) => {
+                // Nothing of before its start passes in another process.
+                if let Some(journal) = self.journal.as_ref().filter(|_| sent.saturating_add(unit) > now_ms) {
+                    journal.append(&Record { id, key, time });
+                }
+                Ok(())
+            }
+            Ok(true) => Err(Failure::new(Code::DuplicateNonce, "nonce: used before")),
+            Err(Full) => {
                 let details = "too many signed requests: the memory of nonces is full";
-                Err(Failure::new(Code::RateLimit, details).retry_after(wait))
+                Err(Failure::new(Code::RateLimit, details).retry_after(2))
             }
         }
     }
 
     /// Forgets what is past.
     pub(crate) fn sweep(&self, now_ms: u64) {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).forget(now_ms / 1000);
-    }
-}
-
-impl Memory {
-    /// Forgets what ended before `now`.
-    fn forget(&mut self, now: u64) {
-        while let Some(first) = self.ends.first_entry().filter(|first| *first.key() < now) {
-            let end = *first.key();
-            for id in first.remove() {
-                // An entry that was prolonged is listed again later.
-                if self.entries.get(&id).is_none_or(|entry| entry.until > end) {
-                    continue;
-                }
-                if let Some(entry) = self.entries.remove(&id)
-                    && let Some(used) = self.used.get_mut(&entry.key)
-                {
-                    *used = used.saturating_sub(1);
-                    if *used == 0 {
-                        self.used.remove(&entry.key);
-                    }
-                }
-            }
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).sweep(now_ms / 1000);
+        if let Some(journal) = &self.journal {
+            journal.sweep(now_ms / 1000);
         }
     }
 
-    /// What was known of `id` before; when nothing was, it is entered. `Err` with seconds to wait when there is no room.
-    /// One key takes half of it at most, so that others are not locked out.
-    fn remember(&mut self, id: Id, new: Entry, capacity: usize) -> Result<Option<Entry>, u64> {
-        if let Some(known) = self.entries.get_mut(&id) {
-            let before = *known;
-            known.future |= new.future;
-            if new.until > before.until {
-                known.until = new.until;
-                self.ends.entry(new.until).or_default().push(id);
-            }
-            return Ok(Some(before));
-        }
-        let used = self.used.get(&new.key).copied().unwrap_or_default();
-        if self.entries.len() >= capacity || used >= capacity.div_ceil(2) {
-            return Err(2);
-        }
-        self.used.insert(new.key, used + 1);
-        self.entries.insert(id, new);
-        self.ends.entry(new.until).or_default().push(id);
-        Ok(None)
+    /// Why the journal was not written, since this was asked last.
+    pub(crate) fn fault(&self) -> Option<io::Error> {
+        self.journal.as_ref()?.fault()
     }
 }
 
@@ -225,6 +208,106 @@ mod tests {
         assert!(nonces.admit(other("1"), 1_000_000).is_ok(), "half of it is for others");
         assert_eq!(admit(&nonces, "1", 1000, 1000), Err(Code::DuplicateNonce));
         assert_eq!(admit(&nonces, "3", 1121, 1121), Ok(()), "room again");
-        assert_eq!(nonces.memory.lock().unwrap().used.len(), 1);
+        assert_eq!(nonces.memory.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn prolonging_takes_no_memory() {
+        let nonces = Nonces::new(64, 0);
+        for i in 0..1000 {
+            assert_eq!(admit(&nonces, "same", 1_000_000 + i, 1000), Err(Code::RequestExpired));
+        }
+        assert_eq!(admit(&nonces, "used", 1000, 1000), Ok(()));
+        for i in 0..100 {
+            assert_eq!(admit(&nonces, "used", 1001 + i, 1000), Err(Code::DuplicateNonce));
+        }
+        assert_eq!(nonces.memory.lock().unwrap().listed(), (2, 2));
+        assert_eq!(admit(&nonces, "used", 1100, 1200), Err(Code::DuplicateNonce), "prolonged all the same");
+        assert_eq!(admit(&nonces, "same", 1_000_500, 1_000_500), Err(Code::RequestExpired), "any of its times");
+    }
+
+    #[test]
+    fn the_future_locks_nobody_out() {
+        fn millis(nonce: &str, millis: u64) -> Stamp<'_> {
+            Stamp { timestamp_ms: millis, seconds: false, ..stamp(nonce, 0) }
+        }
+        let nonces = Nonces::new(64, 0);
+        let used: Vec<String> = (0..20).map(|i| format!("u{i}")).collect();
+        for nonce in &used {
+            assert_eq!(admit(&nonces, nonce, 1_700_000_000, 1_700_000_000), Ok(()));
+        }
+        for i in 0..1000 {
+            // Microseconds, and a year ahead; a nonce that was used, and others.
+            let nonce = used.get(i).cloned().unwrap_or_else(|| format!("f{i}"));
+            assert!(nonces.admit(millis(&nonce, 1_700_000_000_000_000), 1_700_000_000_000).is_err());
+            assert!(nonces.admit(millis(&nonce, 1_731_536_000_000), 1_700_000_000_000).is_err());
+        }
+        assert!(nonces.memory.lock().unwrap().len() <= 64 + 16);
+        for i in 0..32 {
+            let later = format!("l{i}");
+            assert_eq!(admit(&nonces, &later, 1_700_000_500, 1_700_000_500), Ok(()), "{later}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_remembered_stays_refused() {
+        // Four of a key, sixteen of all.
+        let nonces = Nonces::new(64, 0);
+        let at = [9000, 5000, 8000, 3000, 7000, 4000, 6000];
+        for at in at {
+            assert_eq!(admit(&nonces, &format!("n{at}"), at, 1000), Err(Code::RequestExpired));
+        }
+        assert_eq!(admit(&nonces, "new", 2900, 2900), Ok(()), "before the nearest of them");
+        for at in [3000, 4000, 5000, 6000, 7000, 8000] {
+            assert_eq!(admit(&nonces, &format!("n{at}"), at, at), Err(Code::RequestExpired), "{at}");
+            let others = if at < 7000 { Ok(()) } else { Err(Code::RequestExpired) };
+            assert_eq!(admit(&nonces, "other", at + 121, at + 121), others, "the nearest are remembered one by one");
+        }
+        assert_eq!(admit(&nonces, "n9000", 9000, 8900), Err(Code::RequestExpired));
+        let other = Stamp { api_key: "b", ..stamp("other", 8900) };
+        assert!(nonces.admit(other, 8_900_000).is_ok(), "another key");
+        assert_eq!(admit(&nonces, "other", 9001, 9001), Ok(()), "past");
+        nonces.sweep(9_200_000);
+        assert_eq!(nonces.memory.lock().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn all_times_of_a_forgotten_nonce_stay_refused() {
+        let nonces = Nonces::new(64, 0);
+        for at in [5000, 9000] {
+            assert_eq!(admit(&nonces, "n", at, 1000), Err(Code::RequestExpired));
+        }
+        for nearer in 2000..2004 {
+            assert_eq!(admit(&nonces, &nearer.to_string(), nearer, 1000), Err(Code::RequestExpired));
+        }
+        assert_eq!(admit(&nonces, "n", 5000, 5000), Err(Code::RequestExpired));
+    }
+
+    #[test]
+    fn what_passed_does_not_pass_again_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nonces");
+        let begin = |started_ms| {
+            let mut nonces = Nonces::new(100, started_ms);
+            nonces.keep(&path).unwrap();
+            nonces
+        };
+        let precise = |nonce| Stamp { timestamp_ms: 1_010_000, seconds: false, ..stamp(nonce, 0) };
+        let first = begin(900_000);
+        assert_eq!(admit(&first, "ahead", 1100, 1000), Ok(()));
+        assert_eq!(admit(&first, "this second", 1010, 1010), Ok(()));
+        assert!(first.admit(precise("this millisecond"), 1_010_000).is_ok());
+        assert_eq!(admit(&first, "past", 1009, 1010), Ok(()));
+        drop(first);
+        let second = begin(1_010_000);
+        for nonce in ["ahead", "this second"] {
+            let at = if nonce == "ahead" { 1100 } else { 1010 };
+            assert_eq!(admit(&second, nonce, at, 1020), Err(Code::DuplicateNonce), "{nonce}");
+        }
+        assert!(second.admit(precise("this millisecond"), 1_020_000).is_err());
+        assert_eq!(admit(&second, "past", 1009, 1020), Err(Code::RequestExpired));
+        assert_eq!(admit(&second, "new", 1100, 1020), Ok(()), "others are not refused");
+        drop(second);
+        assert_eq!(admit(&begin(1_030_000), "ahead", 1100, 1040), Err(Code::DuplicateNonce), "nor after another");
     }
 }

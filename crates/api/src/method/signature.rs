@@ -50,14 +50,18 @@ fn url(scheme: &str, default_port: &str, authority: &str, prefix: &str, path: &s
     format!("{scheme}://{}{colon}{port}{prefix}{path}", host.to_ascii_lowercase())
 }
 
-/// `enc(k1=enc(v1)&k2=enc(v2)…)`.
-fn encoded_params<'p>(params: impl Iterator<Item = (&'p str, &'p str)>) -> String {
+/// `enc(k1=enc(v1)&k2=enc(v2)…)`, with the names encoded too or as they are.
+fn encoded_params<'p>(params: impl Iterator<Item = (&'p str, &'p str)>, encode_names: bool) -> String {
     let mut joined = String::new();
     for (name, value) in params.filter(|(name, _)| *name != "sig") {
         if !joined.is_empty() {
             joined.push('&');
         }
-        encode_into(name, &mut joined);
+        if encode_names {
+            encode_into(name, &mut joined);
+        } else {
+            joined.push_str(name);
+        }
         joined.push('=');
         encode_into(value, &mut joined);
     }
@@ -77,13 +81,27 @@ fn mac(method: &str, url: &str, params: &str, secret: &Secret) -> Option<Hmac<Sh
     Some(mac)
 }
 
+/// The texts of the parameters that a client may have signed. Names are encoded by some and not by others, which is the
+/// same for all names of ours. A name with `=`, `&` or `%` is taken encoded alone: as it is it could be several
+/// parameters, or another's encoding.
+fn texts(params: &Params) -> Vec<String> {
+    let mut texts = vec![encoded_params(params.iter(), true)];
+    if params.iter().all(|(name, _)| !name.contains(['=', '&', '%'])) {
+        let plain = encoded_params(params.iter(), false);
+        if !texts.contains(&plain) {
+            texts.push(plain);
+        }
+    }
+    texts
+}
+
 /// Which of `secrets` signed the request, by one of `urls`. All of them are tried, in constant time, whatever fits.
 pub(crate) fn signer(method: &str, urls: &[String], params: &Params, secrets: &[Secret], sig: &[u8]) -> Option<usize> {
-    let encoded = encoded_params(params.iter());
+    let texts = texts(params);
     let mut found = None;
-    for url in urls {
+    for (url, text) in urls.iter().flat_map(|url| texts.iter().map(move |text| (url, text))) {
         for (i, secret) in secrets.iter().enumerate() {
-            let Some(mac) = mac(method, url, &encoded, secret) else { continue };
+            let Some(mac) = mac(method, url, text, secret) else { continue };
             if bool::from(mac.finalize().into_bytes().as_slice().ct_eq(sig)) {
                 found = Some(i);
             }
@@ -104,7 +122,7 @@ pub fn sign(method: &str, url: &str, params: &[(&str, &str)], secret: &Secret) -
     let mut sorted = params.to_vec();
     sorted.sort_unstable();
     sorted.dedup();
-    let mac = mac(method, &url, &encoded_params(sorted.into_iter()), secret);
+    let mac = mac(method, &url, &encoded_params(sorted.into_iter(), true), secret);
     mac.map(|mac| STANDARD.encode(mac.finalize().into_bytes())).unwrap_or_default()
 }
 
@@ -157,5 +175,27 @@ mod tests {
         let sig = |url| sign("GET", url, &[("b", "2"), ("a", "1"), ("a", "1")], &secret);
         assert_eq!(sig("HTTPS://Host:443"), sig("https://host/"));
         assert_ne!(sig("https://host/"), sig("http://host/"));
+    }
+
+    #[test]
+    fn names_are_signed_as_they_are_or_encoded() {
+        let secrets = [Secret::new(SECRET).unwrap()];
+        let urls = ["https://host/p".to_owned()];
+        let signed = |joined: &str| {
+            let mut encoded = String::new();
+            encode_into(joined, &mut encoded);
+            mac("GET", "https://host/p", &encoded, &secrets[0]).unwrap().finalize().into_bytes()
+        };
+        let by = |params: &[(&str, &str)], joined: &str| {
+            signer("GET", &urls, &Params::of(params), &secrets, &signed(joined)).is_some()
+        };
+        assert!(by(&[("a[b]", "1 2"), ("c", "d")], "a%5Bb%5D=1%202&c=d"));
+        assert!(by(&[("a[b]", "1 2"), ("c", "d"), ("é", "")], "a[b]=1%202&c=d&é="));
+        assert!(!by(&[("a[b]", "1 2"), ("c", "d")], "a[b]=1 2&c=d"), "values are encoded");
+        // Of other parameters than were sent: a name that could be taken apart in two ways is encoded.
+        assert!(!by(&[("a%5Bb%5D", "1")], "a%5Bb%5D=1"));
+        assert!(!by(&[("a=1&b", "2")], "a=1&b=2"));
+        assert!(!by(&[("a&b", "2"), ("c[]", "3")], "a&b=2&c[]=3"));
+        assert!(by(&[("a%5Bb%5D", "1")], "a%255Bb%255D=1"));
     }
 }

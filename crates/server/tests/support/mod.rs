@@ -161,12 +161,16 @@ impl Running {
 
     /// The value of a metric, by the beginning of its line.
     pub(crate) fn metric(&self, line: &str) -> f64 {
+        self.counted(line).unwrap_or_else(|| panic!("no {line}"))
+    }
+
+    /// The value of one that may not be there yet.
+    pub(crate) fn counted(&self, line: &str) -> Option<f64> {
         let reply = Connection { stream: Box::new(connect(self.metrics)) }
             .send(b"GET /metrics HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n", false);
         assert_eq!(reply.status, 200);
         let text = reply.text();
-        let found = text.lines().find_map(|l| l.strip_prefix(line)?.trim().parse().ok());
-        found.unwrap_or_else(|| panic!("no {line} in {text}"))
+        text.lines().find_map(|l| l.strip_prefix(line)?.trim().parse().ok())
     }
 }
 
@@ -190,14 +194,24 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
 }
 
 pub(crate) fn tls(address: SocketAddr, trusted: &CertificateDer<'static>) -> StreamOwned<ClientConnection, TcpStream> {
+    tls_for(address, trusted, None)
+}
+
+/// Over which `protocol` is spoken.
+pub(crate) fn tls_for(
+    address: SocketAddr,
+    trusted: &CertificateDer<'static>,
+    protocol: Option<&str>,
+) -> StreamOwned<ClientConnection, TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.alpn_protocols.extend(protocol.map(|protocol| protocol.as_bytes().to_vec()));
     let name = ServerName::try_from("localhost").unwrap();
     StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), connect(address))
 }

@@ -1,0 +1,161 @@
+//! HTTP/2, frame by frame: streams that get no window, and streams that are reset.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that fails panics"
+)]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use rustls::{ClientConnection, StreamOwned};
+use support::*;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
+
+/// A client that reads and writes frames.
+struct Client {
+    stream: StreamOwned<ClientConnection, TcpStream>,
+    next: u32,
+}
+
+#[derive(Debug)]
+struct Frame {
+    kind: u8,
+    flags: u8,
+    stream: u32,
+    payload: Vec<u8>,
+}
+
+impl Client {
+    /// Whose streams get `window` bytes to begin with.
+    fn new(server: &Running, window: u32) -> Self {
+        let mut stream = tls_for(server.https, &server.certificate.der, Some("h2"));
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+        let mut client = Self { stream, next: 1 };
+        client.send(SETTINGS, 0, 0, &[&[0, 4], &window.to_be_bytes()[..]].concat());
+        // The connection's own window is of the greatest size: only streams are short of it.
+        client.send(WINDOW_UPDATE, 0, 0, &(0x7fff_ffff_u32 - 65_535).to_be_bytes());
+        client
+    }
+
+    fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+        frame.extend([kind, flags]);
+        frame.extend(stream.to_be_bytes());
+        frame.extend(payload);
+        self.stream.write_all(&frame).unwrap();
+        self.stream.flush().unwrap();
+    }
+
+    /// Begins a POST and gives the number of its stream.
+    fn post(&mut self, method: &str, form: &str) -> u32 {
+        let mut block = Vec::new();
+        for (name, value) in [
+            (":method", "POST"),
+            (":scheme", "https"),
+            (":authority", "localhost"),
+            (":path", &format!("/socialize.{method}")),
+            ("content-type", "application/x-www-form-urlencoded"),
+        ] {
+            // A literal, not indexed, not compressed (RFC 7541, section 6.2.2).
+            block.push(0);
+            for text in [name, value] {
+                block.push(u8::try_from(text.len()).unwrap());
+                block.extend(text.as_bytes());
+            }
+        }
+        let stream = self.next;
+        self.next += 2;
+        self.send(HEADERS, 4, stream, &block);
+        let mut pieces = form.as_bytes().chunks(16 << 10).peekable();
+        while let Some(piece) = pieces.next() {
+            self.send(DATA, u8::from(pieces.peek().is_none()), stream, piece);
+        }
+        stream
+    }
+
+    /// The next frame that is no housekeeping; `None` at the end of the connection, and when none comes for `seconds`.
+    fn receive(&mut self, seconds: u64) -> Option<Frame> {
+        self.stream.sock.set_read_timeout(Some(std::time::Duration::from_secs(seconds))).unwrap();
+        loop {
+            let mut head = [0; 9];
+            self.stream.read_exact(&mut head).ok()?;
+            let len = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            let mut payload = vec![0; usize::try_from(len).unwrap()];
+            self.stream.read_exact(&mut payload).ok()?;
+            let frame = Frame { kind: head[3], flags: head[4], stream, payload };
+            match (frame.kind, frame.flags & 1) {
+                (SETTINGS | PING, 0) => {
+                    self.send(frame.kind, 1, 0, if frame.kind == PING { &frame.payload } else { &[] })
+                }
+                (SETTINGS | PING, _) | (WINDOW_UPDATE, _) => {}
+                _ => return Some(frame),
+            }
+        }
+    }
+
+    /// The body of a stream.
+    fn body(&mut self, stream: u32) -> Vec<u8> {
+        let mut body = Vec::new();
+        while let Some(frame) = self.receive(30).filter(|frame| frame.stream == stream) {
+            if frame.kind == DATA {
+                body.extend(&frame.payload);
+            }
+            if frame.flags & 1 == 1 {
+                return body;
+            }
+        }
+        panic!("it broke off after {} bytes", body.len());
+    }
+}
+
+fn given_up(server: &Running) -> f64 {
+    server.counted("headcount_connections_given_up_total{reason=\"slow_reader\"}").unwrap_or_default()
+}
+
+#[test]
+fn an_answer_without_a_window_is_not_kept_for_ever() {
+    let server = serve_with(temporary(seven()), "limits = { slow_seconds = 1, idle_seconds = 3600 }");
+    let mut client = Client::new(&server, 0);
+    let stream = client.post("exportUsers", &format!("context={}", "%00".repeat(2000)));
+    let head = client.receive(10).unwrap();
+    assert_eq!((head.kind, head.stream), (HEADERS, stream));
+    assert!(client.receive(5).is_none());
+    eventually("the connection is given up", || given_up(&server) == 1.0);
+}
+
+#[test]
+fn the_last_piece_of_an_export_without_a_window_holds_no_place_for_ever() {
+    let limits = "limits = { slow_seconds = 1, idle_seconds = 3600 }";
+    // Rendered at once, so that the first piece is the last.
+    let server = serve_with(temporary(many(1500)), limits);
+    let mut client = Client::new(&server, 0);
+    client.post("exportUsers", &Running::secret_form(&[("format", "csv")]));
+    assert_eq!(client.receive(10).unwrap().kind, HEADERS);
+    assert!(client.receive(5).is_none());
+    eventually("the connection is given up", || given_up(&server) == 1.0);
+    eventually("its place is free", || server.metric("headcount_exports_in_flight") == 0.0);
+}
+
+#[test]
+fn bodies_in_pieces_are_whole() {
+    let server = serve(many(20_000));
+    let mut client = Client::new(&server, 0x7fff_ffff);
+    let stream = client.post("exportUsers", &Running::secret_form(&[("format", "csv")]));
+    assert!(client.body(stream) == server.export(&[("format", "csv")]).body);
+    let context = "c".repeat(100_000);
+    let form = Running::secret_form(&[("limit", "1"), ("context", &context)]);
+    let stream = client.post("exportUsers", &form);
+    let body = String::from_utf8(client.body(stream)).unwrap();
+    assert!(body.contains(&format!(",\"context\":\"{context}\",")) && body.ends_with('}'));
+}
