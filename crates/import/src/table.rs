@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use headcount_block::User;
 
-use crate::csv::{clipped, fields_of};
+use crate::csv::{check_header, clipped, fields_of, header_text};
 use crate::draft::{Provider, Rows, Table};
 use crate::error::BadDocument;
 use crate::format::Format;
@@ -57,7 +57,7 @@ pub(crate) struct Names {
 impl Names {
     /// The names in a header record.
     pub(crate) fn of(header: &str) -> Self {
-        let raw = header.trim_end_matches(['\r', '\n']).to_owned();
+        let raw = header_text(header).to_owned();
         let names = fields_of(&raw);
         Self { raw, names }
     }
@@ -144,6 +144,7 @@ impl Table {
         settings: &Settings,
     ) -> Result<Arc<Columns>, BadDocument> {
         let bad = |problem: String| BadDocument::Columns { format, problem, found: names.words() };
+        check_header(&names.raw).map_err(bad)?;
         let optional = |name: &str| names.find(name).map_err(bad);
         let needed = |name: &str| optional(name)?.ok_or_else(|| bad(format!("has no column {name}")));
         let links = self.links.iter().map(|(provider, id)| {
@@ -230,6 +231,7 @@ impl Mapping {
     /// What the columns of a file mean.
     pub(crate) fn columns(&self, names: &Names) -> Result<Arc<Columns>, BadDocument> {
         let bad = |problem: String| BadDocument::Columns { format: Format::Map, problem, found: names.words() };
+        check_header(&names.raw).map_err(bad)?;
         let needed = |at: &At| match at {
             At::Place(name) => names.find(name).map_err(bad)?.ok_or_else(|| bad(format!("has no column {name}"))),
             At::Text(text) => Err(bad(format!("cannot have the text {text:?} as a column"))),

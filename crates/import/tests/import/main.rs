@@ -15,6 +15,7 @@ mod mapping;
 mod options;
 mod skip_invalid;
 mod systems;
+mod tables;
 
 use std::io::{self, Cursor, Write};
 use std::sync::{Arc, Mutex};
