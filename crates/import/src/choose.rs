@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::csv;
-use crate::detect::{Undetected, bom_len, detect, foreign_data, is_certain};
+use crate::detect::{Undetected, detect, foreign_data, is_certain, text_start};
 use crate::draft::Table;
 use crate::error::BadDocument;
 use crate::format::Format;
@@ -11,7 +11,7 @@ use crate::ldif::{LdifJob, looks_like};
 use crate::mapped::{Job, Place, Settings};
 use crate::path::{Step, beside, page_depth, steps};
 use crate::probe::{Found, Members, quoted};
-use crate::scan::{spaces, value_end};
+use crate::scan::value_end;
 use crate::spec::{Document, Spec, spec_of};
 use crate::systems::{self, FINALIZE, by_mapping};
 use crate::table::{Columns, Names, firebase};
@@ -56,8 +56,7 @@ pub(crate) struct Head<'h> {
 
 impl<'h> Head<'h> {
     pub(crate) fn new(bytes: &'h [u8]) -> Self {
-        let text = bytes.get(bom_len(bytes)..).unwrap_or_default();
-        Self { text: text.get(spaces(text)..).unwrap_or_default(), bytes }
+        Self { text: bytes.get(text_start(bytes)..).unwrap_or_default(), bytes }
     }
 
     fn is_json(&self) -> bool {

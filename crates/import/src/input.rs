@@ -12,7 +12,7 @@ use headcount_block::Progress;
 
 use crate::choose::{Reading, Unchosen, choose};
 use crate::csv::{self, Header};
-use crate::detect::bom_len;
+use crate::detect::{bom_len, text_start};
 use crate::error::ImportError;
 use crate::format::Format;
 use crate::mapped::Settings;
@@ -221,17 +221,16 @@ impl Prepared {
         let head = content.head(&name, if format.is_native() { NATIVE_HEAD } else { HEAD })?;
         let chosen = choose(&head, known.filter(|_| format == Format::Auto).unwrap_or(format), settings);
         let (format, reading) = chosen.map_err(|why| unchosen(&name, why))?;
-        let bom = bom_len(&head);
         let (skip, line, header) = match (&reading, format) {
             (Reading::Native, Format::Csv) => {
-                let (skip, (header, line)) = header(&name, &head, bom)?;
+                let (skip, (header, line)) = header(&name, &head)?;
                 (skip, line, Some((header, line)))
             }
             (Reading::Rows(job), _) if !job.columns.unquoted => {
-                let (_, record) = header_record(&head, bom);
+                let (_, record) = header_record(&head);
                 (record.end, 1 + newlines(head.get(..record.end).unwrap_or_default()), None)
             }
-            _ => (bom, 1, None),
+            _ => (bom_len(&head), 1, None),
         };
         let compression = content.compression;
         let source = match regular {
@@ -289,9 +288,9 @@ fn open(name: &str, path: &PathBuf) -> Result<File, ImportError> {
     File::open(path).map_err(|e| ImportError::io("open", name, e))
 }
 
-/// The header of a CSV after `bom` bytes: where the records begin, and the header with the line of the first of them.
-fn header(name: &str, head: &[u8], bom: usize) -> Result<(usize, (Arc<Header>, u64)), ImportError> {
-    let (record, range) = header_record(head, bom);
+/// The header of a CSV: where the records begin, and the header with the line of the first of them.
+fn header(name: &str, head: &[u8]) -> Result<(usize, (Arc<Header>, u64)), ImportError> {
+    let (record, range) = header_record(head);
     let header = Header::parse(record).map_err(|reason| ImportError::Document {
         file: name.to_owned(),
         offset: Some(range.start as u64),
@@ -301,13 +300,12 @@ fn header(name: &str, head: &[u8], bom: usize) -> Result<(usize, (Arc<Header>, u
     Ok((range.end, (header, line)))
 }
 
-/// The header record after `bom` bytes and blank lines, and where it is.
-fn header_record(head: &[u8], bom: usize) -> (&[u8], Range<usize>) {
-    let text = head.get(bom..).unwrap_or_default();
-    let blank = text.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(text.len());
-    let text = text.get(blank..).unwrap_or_default();
+/// The header record, which begins where the format is told by it, and where it is.
+fn header_record(head: &[u8]) -> (&[u8], Range<usize>) {
+    let start = text_start(head);
+    let text = head.get(start..).unwrap_or_default();
     let record = csv::record_end(text).and_then(|len| text.get(..len)).unwrap_or(text);
-    (record, bom + blank..bom + blank + record.len())
+    (record, start..start + record.len())
 }
 
 /// The error for an input whose format could not be chosen.

@@ -1,5 +1,6 @@
 //! Tables that came through other programs: line ends, blank lines and NULLs that must lose and unite nobody.
 
+use headcount_block::User;
 use headcount_import::{ErrorKind, Format};
 
 use super::systems::shown;
@@ -31,6 +32,20 @@ fn a_header_with_a_carriage_return_inside_is_refused() {
             let store = store();
             load(&store, Format::Auto, [header, &row(1), &row(2), ""].join(end)).unwrap();
             assert_eq!(shown(&users(&store)), "u1: google 1; u2: google 2");
+        }
+    }
+}
+
+#[test]
+fn blank_lines_before_the_header_are_blank_for_every_reader() {
+    for blank in [" \n", "\t\r\n", "\n \n", "\u{feff} \n", "\u{feff}\r\n\t \n"] {
+        for header in ["uid,provider,providerUID", "userId,provider,providerAccountId"] {
+            let store = store();
+            load(&store, Format::Auto, format!("{blank}{header}\nu1,google,1\n")).unwrap();
+            assert_eq!(users(&store), [User::new("u1").with_identity("google", "1")], "{blank:?} {header}");
+            let error = load(&store, Format::Auto, format!("{blank}{header}\nu1,google,2\nu2,,3\n")).unwrap_err();
+            let lines = blank.matches('\n').count();
+            assert!(error.to_string().starts_with(&format!("in: line {}, ", lines + 3)), "{error}");
         }
     }
 }
