@@ -49,3 +49,25 @@ fn blank_lines_before_the_header_are_blank_for_every_reader() {
         }
     }
 }
+
+/// What a database writes for "no value" is nobody's UID, and no identity.
+#[test]
+fn nulls_of_databases_are_no_uids_and_no_identities() {
+    for null in ["\\N", "NULL", "null"] {
+        let store = store();
+        let text = format!("id,user_id,provider,uid\n1,a,google,1\n2,{null},facebook,2\n3,{null},google,3\n");
+        let error = load(&store, Format::OmniAuth, &text).unwrap_err();
+        let message = error.to_string();
+        assert!(message.starts_with("in: line 3, ") && message.contains("no value"), "{message}");
+        assert_eq!(users(&store), []);
+        // A user whose row of a join found no identity; half an identity is an error, as with empty fields.
+        load(&store, Format::OmniAuth, format!("user_id,provider,uid\na,{null},{null}\nb,,{null}\n")).unwrap();
+        assert_eq!(users(&store), [User::new("a"), User::new("b")]);
+        for (row, part) in
+            [(format!("a,google,{null}"), "providerUID is empty"), (format!("a,{null},1"), "provider is")]
+        {
+            let error = load(&store, Format::OmniAuth, format!("user_id,provider,uid\n{row}\n")).unwrap_err();
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    }
+}
