@@ -17,6 +17,8 @@ pub(crate) struct Target {
     kind: TargetKind,
     /// For messages.
     name: PathBuf,
+    /// Whether anything was written.
+    begun: bool,
 }
 
 #[derive(Debug)]
@@ -41,11 +43,20 @@ impl Target {
     /// When it cannot be written.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = path.filter(|path| *path != Path::new("-")) else {
-            return Ok(Self { kind: TargetKind::Stream(ui::stdout_file()?), name: "standard output".into() });
+            return Ok(Self {
+                kind: TargetKind::Stream(ui::stdout_file()?),
+                name: "standard output".into(),
+                begun: false,
+            });
         };
         let name = path.to_path_buf();
         let kind = open_named(path).map_err(|source| Failure::failed(WriteError { path: name.clone(), source }))?;
-        Ok(Self { kind, name })
+        Ok(Self { kind, name, begun: false })
+    }
+
+    /// The file, when it is one and something was written to it.
+    fn written(&self) -> Option<PathBuf> {
+        (self.begun && matches!(self.kind, TargetKind::Replacing(..))).then(|| self.name.clone())
     }
 
     /// Gives the file its name.
@@ -86,6 +97,7 @@ fn open_named(path: &Path) -> io::Result<TargetKind> {
 
 impl Write for Target {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.begun |= !bytes.is_empty();
         let result = match &mut self.kind {
             TargetKind::Stream(file) => file.write(bytes),
             TargetKind::Replacing(file, _) => file.write(bytes),
@@ -110,12 +122,15 @@ impl SharedTarget {
         Self(Arc::new(Mutex::new(Some(target))))
     }
 
-    /// Gives the file its name; nothing can be written any more.
+    /// Gives the file its name; nothing can be written any more. The file, when it is one and not empty.
     ///
     /// # Errors
     /// As [`Target::finish`].
-    pub(crate) fn finish(self) -> Result<(), Failure> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Target::finish)
+    pub(crate) fn finish(self) -> Result<Option<PathBuf>, Failure> {
+        let target = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let written = target.as_ref().and_then(Target::written);
+        target.map_or(Ok(()), Target::finish)?;
+        Ok(written)
     }
 }
 
@@ -172,13 +187,13 @@ impl RejectFiles {
         Ok(Box::new(shared))
     }
 
-    /// Gives all of them their names.
+    /// Gives all of them their names: those among them that are not empty.
     ///
     /// # Errors
     /// As [`Target::finish`].
-    pub(crate) fn finish(&self) -> Result<(), Failure> {
+    pub(crate) fn finish(&self) -> Result<Vec<PathBuf>, Failure> {
         let open = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
-        open.into_iter().try_for_each(|(_, shared)| shared.finish())
+        open.into_iter().filter_map(|(_, shared)| shared.finish().transpose()).collect()
     }
 }
 

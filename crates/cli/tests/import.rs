@@ -88,6 +88,38 @@ fn rejects_of_two_tables_stand_in_two_files_that_can_be_imported() {
     assert_eq!(scratch.run(&["get", "s", "u2"]).exits(0).out, u2);
 }
 
+/// The rows of a user come together: what the mended ones are united with is in the store, and must stay there.
+#[test]
+fn mended_rejects_are_imported_by_the_command_that_is_given() {
+    let scratch = Scratch::new();
+    let links = "user_id,provider,provider_id,identity_data\nu1,google,1,{}\nu1,facebook,,{}\n";
+    for (name, files, rejects, bad, mended) in [
+        (
+            "s",
+            &[("u.csv", "uid,provider,providerUID\nu1,google,1\nu1,facebook,\n")][..],
+            "r.csv",
+            "facebook,",
+            "facebook,2",
+        ),
+        ("t", &[("users.csv", "id,aud\nu1,x\n"), ("links.csv", links)], "r.links.csv", "facebook,", "facebook,2"),
+    ] {
+        files.iter().for_each(|(file, text)| drop(scratch.write(file, text)));
+        let named = files.iter().map(|(file, _)| *file);
+        let import: Vec<_> = ["import", name].into_iter().chain(named).collect();
+        let import = [&import[..], &["--skip-invalid", "--rejects", "r.csv"]].concat();
+        let run = scratch.run(&import).exits(3);
+        let hint = run.err.lines().find_map(|line| line.split_once("headcount import ")).map(|(_, command)| command);
+        let hint = hint.unwrap_or_else(|| panic!("no command: {}", run.err));
+        assert!(hint.contains(rejects) && hint.contains("--existing merge"), "{hint}");
+        scratch.write(rejects, scratch.read(rejects).replace(bad, mended));
+        let again: Vec<_> = ["import"].into_iter().chain(hint.split(' ')).collect();
+        scratch.run(&again).exits(0);
+        let u1 = scratch.run(&["get", name, "u1"]).exits(0).out;
+        assert!(u1.contains("google") && u1.contains("facebook"), "{u1}");
+        scratch.run(&import[..import.len() - 2]).exits(3).says(&["records were rejected"]);
+    }
+}
+
 #[test]
 fn invalid_records_stop_the_load_or_are_left_out() {
     let scratch = Scratch::new();

@@ -91,7 +91,8 @@ impl<'s> Import<'s> {
 
     /// Where skipped records go, in the format of the inputs: NDJSON for JSON, CSV with the header of the inputs for CSV,
     /// LDIF for LDIF. A user of another system that the loader refused stands there in our own form when that system's
-    /// is JSON, which its format takes too. Nothing is written when no record is skipped.
+    /// is JSON, which its format takes too. Nothing is written when no record is skipped. Where users come in parts
+    /// ([`Report::parts`]), what is mended has to be united with the parts that were loaded: [`LoadOptions::existing`].
     #[must_use]
     pub fn rejects(mut self, rejects: Option<Box<dyn Write + Send>>) -> Self {
         self.rejects = rejects;
@@ -330,6 +331,7 @@ impl Draft {
             pending: load.pending,
             without_identities: self.counts.bare,
             local_identities: self.counts.local,
+            parts: self.counts.parts,
             disabled: self.counts.disabled,
             conflicts: taken + load.identities_ignored,
             identities: load.identities,

@@ -71,8 +71,8 @@ pub(crate) struct Args {
     /// Load the valid records and leave out the others (exit code 3), instead of loading nothing
     #[arg(long)]
     skip_invalid: bool,
-    /// Write the records that were left out to FILE, in their format, to be mended and imported again; those of files
-    /// of another layout beside it: for links.csv, r.csv becomes r.links.csv
+    /// Write the records that were left out to FILE, in their format, to be mended and imported again by the command that
+    /// is shown then; those of files of another layout beside it: for links.csv, r.csv becomes r.links.csv
     #[arg(long, value_name = "FILE", requires = "skip_invalid")]
     rejects: Option<PathBuf>,
     /// When the files hold a UID twice: refuse, unite the identities, or take the last
@@ -171,9 +171,49 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
         }
     };
     destination.store.close()?;
-    rejects.map_or(Ok(()), |files| files.finish())?;
+    let written = rejects.map_or_else(|| Ok(Vec::new()), |files| files.finish())?;
     Summary::new(&report, args, started).show(args, ui)?;
+    if !args.json && !args.dry_run && !written.is_empty() {
+        ui.note(&format!("  mend and import what was rejected: {}", mending(args, &report, &written)));
+    }
     Ok(if report.rejected > 0 { Outcome::Rejected } else { Outcome::Done })
+}
+
+/// The command that imports the rejected records once they are mended: read as they were, and united with what was
+/// loaded of their users.
+fn mending(args: &Args, report: &Report, files: &[PathBuf]) -> String {
+    let mut words = vec!["headcount".to_owned(), "import".to_owned(), quoted(&args.store.display().to_string())];
+    words.extend(files.iter().map(|file| quoted(&file.display().to_string())));
+    let mut option = |name: &str, value: &str| words.extend([format!("--{name}"), quoted(value)]);
+    let mut formats = report.files.iter().map(|file| match file.format {
+        // Users of its documents are rejected one a line.
+        Format::GigyaJson => Format::Ndjson,
+        format => format,
+    });
+    let first = formats.next().filter(|first| *first != Format::Map && formats.all(|format| format == *first));
+    if let Some(format) = first {
+        option("format", format.as_str());
+    }
+    args.map.iter().for_each(|pair| option("map", pair));
+    args.uid.iter().for_each(|uid| option("uid", uid));
+    args.local_identity.iter().for_each(|provider| option("local-identity", provider));
+    if matches!(args.provider_names, NamesArg::Gigya) {
+        option("provider-names", "gigya");
+    }
+    if report.parts > 0 {
+        option("existing", "merge");
+    }
+    words.join(" ")
+}
+
+/// A word of a command line as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:+,@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 /// `import users.json STORE` is an easy mistake.
