@@ -171,7 +171,7 @@ fn place_of(document: &'static Document, head: &Head<'_>, given: bool) -> Option
         }
         (enveloped && document.record.is_empty())
             || found.records_fit(&document.record, given)
-            || (given && found.own_form(place))
+            || (given && found.own_form(place, &document.record))
     })
 }
 

@@ -178,6 +178,8 @@ pub(crate) enum Raw<'a> {
     Lines(&'a [u8], &'static [u8]),
     /// JSON that may stretch over lines.
     Json(&'a [u8]),
+    /// As that, an object whose document says that all are pending.
+    Pending(&'a [u8]),
     /// An entry of LDIF.
     Entry(&'a [u8]),
 }
@@ -191,6 +193,15 @@ impl Raw<'_> {
             }
             Self::Json(bytes) => {
                 join_lines(bytes, out);
+                out.push(b'\n');
+            }
+            Self::Pending(bytes) => {
+                let members = bytes.get(1..).unwrap_or_default();
+                out.extend_from_slice(b"{\"status\":\"pending\"");
+                if !members.trim_ascii_start().starts_with(b"}") {
+                    out.push(b',');
+                }
+                join_lines(members, out);
                 out.push(b'\n');
             }
             Self::Entry(bytes) => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headcount_block::User;
+use headcount_block::{Status, User};
 
 use crate::csv::{check_header, clipped, fields_of, header_text};
 use crate::draft::{Provider, Rows, Table};
@@ -196,6 +196,9 @@ impl Columns {
                 put(&mut row, 2, "false");
             }
             put(&mut row, self.uid, &user.uid);
+            if let Some((i, value)) = self.pending.as_ref().filter(|_| user.status == Status::Pending) {
+                put(&mut row, *i, value);
+            }
             row
         };
         let mut rows = vec![empty()];

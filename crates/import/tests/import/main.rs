@@ -13,6 +13,7 @@ mod formats;
 mod handover;
 mod mapping;
 mod options;
+mod rejects;
 mod skip_invalid;
 mod systems;
 mod tables;

@@ -92,7 +92,7 @@ fn known_names_of_providers_become_gigyas_before_identities_are_compared() {
 }
 
 /// Loads `content` with its rejects, which are given back.
-fn rejects_of(store: &Store, format: Format, content: &[u8]) -> (Report, String) {
+pub(crate) fn rejects_of(store: &Store, format: Format, content: &[u8]) -> (Report, String) {
     let out = Shared::default();
     let options = LoadOptions { skip_rejected: true, ..LoadOptions::default() };
     let import = Import::new(store).format(format).options(options).rejects(Some(Box::new(out.clone())));
