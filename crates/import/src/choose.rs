@@ -14,7 +14,7 @@ use crate::probe::{Found, Members, quoted};
 use crate::scan::value_end;
 use crate::spec::{Document, Spec, spec_of};
 use crate::systems::{self, FINALIZE, by_mapping};
-use crate::table::{Columns, Names, firebase};
+use crate::table::{Columns, Names, firebase, is_same};
 use crate::table_rows::TableJob;
 
 /// How an input is read.
@@ -107,7 +107,10 @@ pub(crate) fn choose(head: &[u8], wanted: Format, settings: &Arc<Settings>) -> R
             let certain = native.as_ref().ok().filter(|_| is_certain(head.bytes)).copied();
             match (candidates.pop(), certain) {
                 (Some(one), None) if candidates.is_empty() => read_as(one, &head, settings),
-                (None, _) => native.map(|format| (format, Reading::Native)).map_err(Unchosen::Undetected),
+                (None, _) => match native.map_err(Unchosen::Undetected)? {
+                    format if settings.uid.is_some() => Err(Unchosen::Usage(one_uid(format))),
+                    format => Ok((format, Reading::Native)),
+                },
                 (Some(last), certain) => {
                     candidates.push(last);
                     let fitting = candidates.iter().map(Candidate::format).chain(certain).collect();
@@ -217,16 +220,38 @@ fn read_as(candidate: Candidate, head: &Head<'_>, settings: &Arc<Settings>) -> R
             if place.is_empty() && head.is_lines() { Reading::Lines(job) } else { Reading::Documents(job) }
         }
         Candidate::Table(spec, table) => {
+            check_column(spec, table, settings)?;
             let names = Names::of(head.header().0);
             rows(table.columns(spec.format, &names, settings).map_err(Unchosen::Document)?)
         }
-        Candidate::Firebase(columns) => rows(columns),
+        Candidate::Firebase(columns) => {
+            if let Some(spec) = spec_of(format) {
+                uid_of(spec, settings)?;
+            }
+            rows(columns)
+        }
         Candidate::Ldif(spec) => {
             let uid = uid_of(spec, settings)?;
             Reading::Entries(Arc::new(LdifJob { uid, settings: Arc::clone(settings) }))
         }
     };
     Ok((format, reading))
+}
+
+/// The refusal of a choice where there is none.
+pub(crate) fn one_uid(format: Format) -> String {
+    format!("{format} has one UID: it cannot be chosen")
+}
+
+/// Refuses the choice of a column that cannot be the UID; where the tables of a system call it differently, each takes
+/// the name that the others have for it.
+fn check_column(spec: &Spec, table: &Table, settings: &Settings) -> Result<(), Unchosen> {
+    let Some(chosen) = &settings.uid else { return Ok(()) };
+    if table.uids.iter().chain(spec.uids).any(|uid| is_same(uid, chosen)) {
+        return Ok(());
+    }
+    let expected = table.uids.join(" or ");
+    Err(Unchosen::Usage(format!("{chosen:?} cannot be the UID in {}: expected {expected}", spec.format)))
 }
 
 /// The member that is the UID.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use headcount_block::{Progress, RowBuf};
 use headcount_store::{BulkLoad, LoadOptions, LoadReport, RejectReason, Rejection, Shard, Store};
 
+use crate::choose::one_uid;
 use crate::complete;
 use crate::deleted;
 use crate::directory;
@@ -208,7 +209,7 @@ fn check_settings(settings: &Settings, format: Format) -> Result<(), ImportError
         return Err(ImportError::Usage("a mapping names the UID: it cannot be chosen beside it".to_owned()));
     }
     if settings.uid.is_some() && format.is_native() {
-        return Err(ImportError::Usage(format!("{format} has one UID: it cannot be chosen")));
+        return Err(ImportError::Usage(one_uid(format)));
     }
     match settings.local.as_deref().map(|local| RowBuf::new().push_identity(local, "uid")) {
         Some(Err(limit)) => Err(ImportError::Usage(format!("the provider of local identities: {limit}"))),

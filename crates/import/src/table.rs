@@ -48,6 +48,11 @@ fn bare(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).collect()
 }
 
+/// Whether two names are those of one column.
+pub(crate) fn is_same(name: &str, other: &str) -> bool {
+    bare(name) == bare(other)
+}
+
 /// The columns of a header.
 pub(crate) struct Names {
     raw: String,
