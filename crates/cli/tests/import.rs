@@ -76,6 +76,9 @@ fn rejects_of_two_tables_stand_in_two_files_that_can_be_imported() {
     scratch.write("links.csv", "provider_id,user_id,identity_data,provider\n1,u1,{},google\n,u2,{},google\n");
     scratch.write("r.links.csv", "of an earlier run");
     let import = ["import", "s", "users.csv", "links.csv", "--skip-invalid", "--rejects", "r.csv"];
+    scratch.run(&import).exits(2).says(&["r.links.csv", "is there already"]);
+    assert_eq!((scratch.read("r.links.csv").as_str(), scratch.path("r.csv").exists()), ("of an earlier run", false));
+    fs::remove_file(scratch.path("r.links.csv")).unwrap();
     scratch.run(&import).exits(3).says(&["2 records were rejected", "users.csv: line 3", "links.csv: line 3"]);
     assert_eq!(scratch.names(), ["links.csv", "r.csv", "r.links.csv", "s", "users.csv"]);
     assert_eq!(scratch.read("r.csv"), "id,aud\r\n,x\r\n");
@@ -86,6 +89,46 @@ fn rejects_of_two_tables_stand_in_two_files_that_can_be_imported() {
     scratch.run(&["import", "s", "r.csv", "r.links.csv", "--existing", "merge"]).exits(0);
     let u2 = "{\"UID\":\"u2\",\"identities\":[{\"provider\":\"google\",\"providerUID\":\"2\"}]}\n";
     assert_eq!(scratch.run(&["get", "s", "u2"]).exits(0).out, u2);
+}
+
+/// Rejects overwrite nothing that was not named for them: no input, and no file beside the one that was named.
+#[test]
+fn rejects_overwrite_no_input_and_no_file_beside_theirs() {
+    let scratch = Scratch::new();
+    let bad = format!("{TWO}{{\"UID\":5}}\n");
+    scratch.write("u.ndjson", &bad);
+    scratch.write("u.csv", "uid,provider,providerUID\nc,google,\n");
+    std::os::unix::fs::symlink("u.ndjson", scratch.path("link")).unwrap();
+    for rejects in ["u.ndjson", "./u.ndjson", "link"] {
+        let run = scratch.run(&["import", "s", "u.ndjson", "--skip-invalid", "--rejects", rejects]);
+        run.exits(2).says(&["--rejects", "u.ndjson", "hint:"]);
+        assert_eq!(scratch.read("u.ndjson"), bad);
+    }
+    // What was rejected from the second file would stand beside the one that was named.
+    scratch.write("r.u.ndjson", "unrelated");
+    let two = ["import", "s", "u.ndjson", "u.csv", "--skip-invalid", "--rejects"];
+    scratch.run(&[&two[..], &["r.ndjson"]].concat()).exits(2).says(&["r.u.ndjson", "is there already"]);
+    assert_eq!(scratch.read("r.u.ndjson"), "unrelated");
+    // A stream cannot take two layouts, and has no file beside it.
+    for stream in ["-", "/dev/null"] {
+        let refused = scratch.run(&[&two[..], &[stream]].concat()).exits(2);
+        assert!(refused.err.contains("cannot share one file"), "{}", refused.err);
+    }
+    assert_eq!(scratch.names(), ["link", "r.u.ndjson", "u.csv", "u.ndjson"]);
+    assert_eq!(
+        scratch.run(&["import", "s", "u.ndjson", "--skip-invalid", "--rejects", "-"]).exits(3).out,
+        "{\"UID\":5}\n"
+    );
+    // The file that was named is this run's, also when nothing was rejected: nothing old looks like it.
+    scratch.write("r.ndjson", "{\"UID\":\"old\"}\n");
+    scratch.write("good", TWO);
+    scratch.run(&["import", "s", "good", "--skip-invalid", "--rejects", "r.ndjson"]).exits(0);
+    assert_eq!(scratch.read("r.ndjson"), "");
+    // Files of a directory are inputs too.
+    fs::create_dir(scratch.path("out")).unwrap();
+    scratch.write("out/demo-realm.json", "{\"realm\":\"demo\",\"users\":[]}");
+    let run = scratch.run(&["import", "s", "out", "--skip-invalid", "--rejects", "out/demo-realm.json"]);
+    run.exits(2).says(&["--rejects", "demo-realm.json"]);
 }
 
 /// The rows of a user come together: what the mended ones are united with is in the store, and must stay there.

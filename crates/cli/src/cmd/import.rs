@@ -72,7 +72,8 @@ pub(crate) struct Args {
     #[arg(long)]
     skip_invalid: bool,
     /// Write the records that were left out to FILE, in their format, to be mended and imported again by the command that
-    /// is shown then; those of files of another layout beside it: for links.csv, r.csv becomes r.links.csv
+    /// is shown then; FILE is replaced, and empty when none was left out. Those of files of another layout stand beside it:
+    /// for links.csv, r.csv becomes r.links.csv, which must not be there yet
     #[arg(long, value_name = "FILE", requires = "skip_invalid")]
     rejects: Option<PathBuf>,
     /// When the files hold a UID twice: refuse, unite the identities, or take the last
@@ -136,7 +137,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     let started = Instant::now();
     let progress = Arc::new(Progress::default());
     let inputs = inputs(args, &progress)?;
-    let rejects = args.rejects.as_deref().map(RejectFiles::open).transpose()?;
+    let rejects = args.rejects.as_deref().map(|path| RejectFiles::open(path, &args.files)).transpose()?;
     cancel_on_signals(&progress)?;
 
     let destination = Destination::open(&args.store, args.dry_run, ui)?;
@@ -153,7 +154,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
         .options(options(args))
         .progress(Arc::clone(&progress))
         .rejects(rejects.as_ref().map(RejectFiles::first));
-    if let Some(files) = rejects.clone() {
+    if let Some(files) = rejects.clone().filter(RejectFiles::has_others) {
         import = import.rejects_apart(move |input| files.apart(input));
     }
     for input in inputs {
