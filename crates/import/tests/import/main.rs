@@ -17,6 +17,7 @@ mod rejects;
 mod skip_invalid;
 mod systems;
 mod tables;
+mod variants;
 
 use std::io::{self, Cursor, Write};
 use std::sync::{Arc, Mutex};
