@@ -41,10 +41,17 @@ pub(crate) enum Source {
     Is(String),
 }
 
+/// Of the names of Cognito's own columns.
+const PREFIX: &str = "cognito:";
+
+fn has_prefix(name: &str) -> bool {
+    name.trim().get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+}
+
 /// A name as it is compared: without case, `_`, `-`, spaces, and the prefix of Cognito's own columns.
 fn bare(name: &str) -> String {
     let name = name.trim().to_ascii_lowercase();
-    let name = name.strip_prefix("cognito:").unwrap_or(&name);
+    let name = name.strip_prefix(PREFIX).unwrap_or(&name);
     name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).collect()
 }
 
@@ -78,8 +85,12 @@ impl Names {
     }
 
     fn has(&self, name: &str) -> bool {
-        let wanted = bare(name);
-        self.names.iter().any(|n| bare(n) == wanted)
+        self.names.iter().any(|n| is_same(n, name))
+    }
+
+    /// Whether it has a column, with its prefix where the name has one: `username` alone is anybody's.
+    fn has_whole(&self, name: &str) -> bool {
+        self.names.iter().any(|n| is_same(n, name) && (has_prefix(n) || !has_prefix(name)))
     }
 
     /// The numbers of the columns `identities[n].provider` and `identities[n].user_id`, by n.
@@ -112,7 +123,7 @@ impl Names {
 impl Table {
     /// Whether a file with these columns is of this shape; `first` is its first row.
     pub(crate) fn fits(&self, names: &Names, first: &str) -> bool {
-        let has = |name: &&str| names.has(name);
+        let has = |name: &&str| names.has_whole(name);
         let fits = self.all.iter().all(&has)
             && (self.any.is_empty() || self.any.iter().any(&has))
             && !self.none.iter().any(has);
@@ -129,7 +140,8 @@ impl Table {
 
     /// Whether a file with these columns can be read as this shape when the caller says that it is.
     pub(crate) fn can_be(&self, names: &Names) -> bool {
-        self.rows == Rows::Auth0 && self.all.iter().all(|name| names.has(name))
+        let prefixed = self.all.iter().any(|name| has_prefix(name));
+        (self.rows == Rows::Auth0 || prefixed) && self.all.iter().all(|name| names.has(name))
     }
 
     /// The columns that a file of this shape must have, in words.
