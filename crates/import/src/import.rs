@@ -28,7 +28,8 @@ use crate::report::{FileReport, ProviderCount, RejectedExample, Report};
 /// Invalid records end it unless [`LoadOptions::skip_rejected`] is set; then they are counted, reported, and written
 /// to [`rejects`](Self::rejects), and the valid ones are loaded. A document or a compressed file that is not whole
 /// always ends it. Memory is bounded whatever the size of the inputs: that of [`LoadOptions::memory`], and beside it
-/// about 3 MiB and 1 MiB a thread; 8 MiB more for each record on its way that is as long as a record may be.
+/// about 3 MiB and 1 MiB a thread; 8 MiB more for each record on its way that is as long as a record may be; and of a zstd
+/// file its window, which may be 8 MiB or, where [`LoadOptions::memory`] is more, as large as that and at most 128 MiB.
 pub struct Import<'s> {
     store: &'s Store,
     format: Format,
@@ -165,7 +166,7 @@ impl<'s> Import<'s> {
 
     fn read_and_load(self) -> Result<Report, ImportError> {
         let Self { store, format, inputs, options, progress, rejects, rejects_apart, settings } = self;
-        let settings = Arc::new(settings);
+        let settings = Arc::new(Settings { memory: options.memory, ..settings });
         check_settings(&settings, format)?;
         if inputs.is_empty() {
             return Err(ImportError::Usage("no input was given".to_owned()));

@@ -28,6 +28,8 @@ pub(crate) struct Settings {
     pub(crate) uid: Option<String>,
     pub(crate) mapping: Option<Mapping>,
     pub(crate) allow_partial: bool,
+    /// Memory of the load.
+    pub(crate) memory: u64,
 }
 
 /// How the records of one input are read.
