@@ -260,7 +260,8 @@ impl Draft {
             counts.add(&file.counts);
             warnings.extend(file.check_counts(&input.name)?);
             if let Some((header, _)) = input.header.as_ref().filter(|(header, _)| !header.ignored.is_empty()) {
-                warnings.push(format!("{}: columns that were not used: {}", input.name, header.ignored.join(", ")));
+                let names = header.ignored.join(", ");
+                warnings.push(format!("{}: columns that were not used: {}", input.name, names.escape_debug()));
             }
             files.push(FileReport {
                 name: input.name.clone(),
