@@ -7,10 +7,14 @@ mod common;
 use std::fs::{self, File, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
 
 use common::{Scratch, content};
 use headcount::{Batch, Options, Store, User};
+use rustix::process::{Pid, Signal, kill_process};
 
 const TWO: &str = "{\"UID\":\"a\",\"identities\":[{\"provider\":\"site\",\"providerUID\":\"1\"}]}\n\
                    {\"UID\":\"b\",\"status\":\"pending\",\"identities\":[]}\n";
@@ -129,6 +133,24 @@ fn rejects_overwrite_no_input_and_no_file_beside_theirs() {
     scratch.write("out/demo-realm.json", "{\"realm\":\"demo\",\"users\":[]}");
     let run = scratch.run(&["import", "s", "out", "--skip-invalid", "--rejects", "out/demo-realm.json"]);
     run.exits(2).says(&["--rejects", "demo-realm.json"]);
+}
+
+/// Names from files may hold anything: they must not reach the terminal as they are.
+#[test]
+fn what_files_hold_is_escaped_on_the_terminal() {
+    let scratch = Scratch::new();
+    let evil = "evil\u{1b}]0;pwn\u{7}\u{9b}2J\u{202e}";
+    scratch.write("a.csv", format!("user_id,provider,uid,{evil}\na,{evil},1,x\n"));
+    scratch.write("b.csv", format!("uid,provider,providerUID,{evil}\nb,{evil},2,x\nb,{evil},,x\n"));
+    scratch.write(evil, "{}");
+    for files in [&["a.csv"][..], &["b.csv", "--skip-invalid"], &[evil]] {
+        let run = scratch.run(&[&["import", "s"], files].concat());
+        assert!(run.err.contains("evil"), "{}", run.err);
+        let raw = run.err.chars().find(|c| c.is_control() && *c != '\n');
+        assert_eq!(raw, None, "{:?}", run.err);
+    }
+    let left = scratch.run(&["export", "s", "--format", "firebase", "-o", "o", "--allow-partial"]);
+    assert!(left.err.contains("evil") && !left.err.contains(['\u{1b}', '\u{7}', '\u{9b}']), "{:?}", left.err);
 }
 
 /// The rows of a user come together: what the mended ones are united with is in the store, and must stay there.
@@ -337,7 +359,7 @@ fn a_locked_store_names_the_process() {
     let lock = scratch.path("s/LOCK");
     while fs::read_to_string(&lock).unwrap().trim() != holder.id().to_string() {
         assert!(holder.try_wait().unwrap().is_none(), "the import ended without its input");
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
     }
     scratch.run(&["stats", "s"]).exits(1).says(&["locked", &pid, "hint:"]);
     scratch.run_with(&["import", "s", "-"], TWO).exits(1).says(&["locked", &pid]);
@@ -455,4 +477,41 @@ fn partial_sources_and_mappings_have_their_options() {
     scratch.run(&["import", "u", "rows.csv", "--map", "who=uid"]).exits(2).says(&["there is no \"who\" to map"]);
     scratch.run(&["import", "u", "rows.csv", "--map", "uid=nobody"]).exits(1).says(&["has no column nobody"]);
     assert_eq!(scratch.names(), ["page", "rows.csv", "s", "t"]);
+}
+
+/// A signal ends an import that waits for a pipe with a name, too; what comes through one is read to its end.
+#[test]
+fn a_named_pipe_is_read_and_given_up_at_a_signal() {
+    let scratch = Scratch::new();
+    let pipe = scratch.path("f");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for command in ["import", "put"] {
+        // Somebody holds it open and writes nothing.
+        let held = fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+        let mut child = scratch.command(&[command, "n", "f"]).stderr(Stdio::null()).spawn().unwrap();
+        let wait = |done: &mut dyn FnMut() -> bool| {
+            (0..500).any(|_| done() || (thread::sleep(Duration::from_millis(10)), false).1)
+        };
+        assert!(wait(&mut || scratch.path("n").exists()));
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        let ended = wait(&mut || child.try_wait().unwrap().is_some());
+        child.kill().unwrap();
+        assert!(ended, "{command} still waits");
+        assert_eq!(child.wait().unwrap().signal(), Some(15));
+        assert!(!scratch.path("n").exists());
+        drop(held);
+    }
+    let writer = thread::spawn(move || {
+        let mut writer = File::create(pipe).unwrap();
+        let (first, rest) = TWO.split_at(20);
+        writer.write_all(first.as_bytes()).unwrap();
+        thread::sleep(Duration::from_millis(300));
+        writer.write_all(rest.as_bytes()).unwrap();
+    });
+    scratch.run(&["import", "s", "f"]).exits(0).says(&["imported 2 users"]);
+    writer.join().unwrap();
+    scratch.write("two", TWO);
+    let script = format!("{} import t <(cat two; sleep 0.2)", env!("CARGO_BIN_EXE_headcount"));
+    let substituted = std::process::Command::new("bash").args(["-c", &script]).current_dir(scratch.path("")).status();
+    assert!(substituted.is_err() || substituted.is_ok_and(|status| status.success()));
 }

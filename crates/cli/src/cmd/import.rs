@@ -242,10 +242,7 @@ fn inputs(args: &Args, progress: &Arc<Progress>) -> Result<Vec<Input>, Failure> 
         return Err(Failure::usage("standard input (-) can be read once only"));
     }
     let open = |file: &Path| {
-        if file != stdin {
-            return Ok(Input::path(file));
-        }
-        input::stdin(progress)
+        if file == stdin { input::stdin(progress) } else { input::at(file, progress) }
     };
     files.into_iter().map(open).collect()
 }
@@ -308,7 +305,8 @@ impl<'r> Summary<'r> {
             ui.note(&format!("  {}: {} records of {}", file.name, human_count(file.records), file.format));
         }
         for provider in report.providers.iter().take(PROVIDERS_SHOWN) {
-            ui.note(&format!("  provider {}: {} identities", provider.provider, human_count(provider.identities)));
+            let name = provider.provider.escape_debug();
+            ui.note(&format!("  provider {name}: {} identities", human_count(provider.identities)));
         }
         if let Some(more) = report.providers.len().checked_sub(PROVIDERS_SHOWN).filter(|more| *more > 0) {
             ui.note(&format!("  and {more} more providers; --json lists all"));
