@@ -276,7 +276,8 @@ fn job(
     if spec.format == Format::GigyaImport {
         notes.push(FINALIZE);
         let found = Found::at(head.text, &steps(place));
-        pending = found.pages.iter().any(|page| page.starts_with(FINALIZE, b"false"));
+        let says_so = |text: &[u8]| found.pages.iter().any(|page| page.starts_with(FINALIZE, text));
+        pending = says_so(b"false") || says_so(b"\"false\"");
     }
     Ok(Job {
         format: spec.format,
