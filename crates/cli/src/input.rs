@@ -1,14 +1,15 @@
-//! Standard input or a file, for the commands that read lines.
+//! Standard input, a pipe or a file, for the commands that read users.
 
+use std::fs;
 use std::io::{self, IsTerminal as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use headcount::Progress;
 use headcount_import::Input;
 
 use crate::failure::Failure;
-use crate::interrupt::CancellableStdin;
+use crate::interrupt::Cancellable;
 
 /// What stands for standard input.
 pub(crate) const STDIN: &str = "-";
@@ -18,8 +19,28 @@ pub(crate) const STDIN: &str = "-";
 /// # Errors
 /// When it is closed.
 pub(crate) fn stdin(progress: &Arc<Progress>) -> Result<Input, Failure> {
-    let reader = CancellableStdin::new(progress).map_err(Failure::failed)?;
+    let reader = Cancellable::stdin(progress).map_err(Failure::failed)?;
     Ok(Input::reader("standard input", Box::new(reader)))
+}
+
+/// The file at `path`. A pipe, of which nobody knows when something comes, is given up when `progress` is cancelled.
+///
+/// # Errors
+/// When a pipe cannot be opened; a file is opened by who reads it.
+pub(crate) fn at(path: &Path, progress: &Arc<Progress>) -> Result<Input, Failure> {
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot open {}", path.display())]
+    struct OpenError {
+        path: PathBuf,
+        source: io::Error,
+    }
+    if !fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return Ok(Input::path(path));
+    }
+    match Cancellable::open(path, progress) {
+        Ok(reader) => Ok(Input::reader(path.display().to_string(), Box::new(reader))),
+        Err(source) => Err(Failure::failed(OpenError { path: path.to_path_buf(), source })),
+    }
 }
 
 /// `file`, or standard input for `-` and for none.
@@ -31,7 +52,7 @@ pub(crate) fn open(file: Option<&Path>, progress: &Arc<Progress>) -> Result<Inpu
         None if io::stdin().is_terminal() => {
             Err(Failure::usage("no FILE is given, and standard input is a terminal").hint(WHAT_TO_GIVE))
         }
-        Some(path) if path != Path::new(STDIN) => Ok(Input::path(path)),
+        Some(path) if path != Path::new(STDIN) => at(path, progress),
         _ => stdin(progress),
     }
 }

@@ -1,14 +1,17 @@
 //! Ctrl-C and SIGTERM: the first one cancels what is running, the second one ends the process at once.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::thread;
 
 use headcount::Progress;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
 use signal_hook::consts::{SIGINT, SIGPIPE, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
@@ -55,25 +58,35 @@ fn end_by(signal: i32) {
     let _not_raised = emulate_default_handler(signal);
 }
 
-/// Standard input that stops waiting for data once cancelled.
+/// Standard input, or a pipe with a name, that stops waiting for data once cancelled.
 #[derive(Debug)]
-pub(crate) struct CancellableStdin {
+pub(crate) struct Cancellable {
     file: File,
     progress: Arc<Progress>,
 }
 
-impl CancellableStdin {
+impl Cancellable {
     /// Standard input, given up when `progress` is cancelled.
     ///
     /// # Errors
     /// When standard input is closed.
-    pub(crate) fn new(progress: &Arc<Progress>) -> io::Result<Self> {
+    pub(crate) fn stdin(progress: &Arc<Progress>) -> io::Result<Self> {
         let file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+        Ok(Self { file, progress: Arc::clone(progress) })
+    }
+
+    /// What is at `path`, given up when `progress` is cancelled. It is opened without waiting for who writes to it.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub(crate) fn open(path: &Path, progress: &Arc<Progress>) -> io::Result<Self> {
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
         Ok(Self { file, progress: Arc::clone(progress) })
     }
 }
 
-impl Read for CancellableStdin {
+impl Read for Cancellable {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         /// How long Ctrl-C may go unnoticed.
         const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -81,7 +94,11 @@ impl Read for CancellableStdin {
             self.progress.check().map_err(io::Error::other)?;
             match poll(&mut [PollFd::new(&self.file, PollFlags::IN)], Some(&WAIT)) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                Ok(_) => return self.file.read(buffer),
+                Ok(_) => match self.file.read(buffer) {
+                    // Somebody else took it.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    result => return result,
+                },
                 Err(error) => return Err(error.into()),
             }
         }

@@ -2,7 +2,8 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,6 +18,8 @@ pub(crate) struct Target {
     kind: TargetKind,
     /// For messages.
     name: PathBuf,
+    /// Whether anything was written.
+    begun: bool,
 }
 
 #[derive(Debug)]
@@ -41,11 +44,20 @@ impl Target {
     /// When it cannot be written.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = path.filter(|path| *path != Path::new("-")) else {
-            return Ok(Self { kind: TargetKind::Stream(ui::stdout_file()?), name: "standard output".into() });
+            return Ok(Self {
+                kind: TargetKind::Stream(ui::stdout_file()?),
+                name: "standard output".into(),
+                begun: false,
+            });
         };
         let name = path.to_path_buf();
         let kind = open_named(path).map_err(|source| Failure::failed(WriteError { path: name.clone(), source }))?;
-        Ok(Self { kind, name })
+        Ok(Self { kind, name, begun: false })
+    }
+
+    /// The file, when it is one and something was written to it.
+    fn written(&self) -> Option<PathBuf> {
+        (self.begun && matches!(self.kind, TargetKind::Replacing(..))).then(|| self.name.clone())
     }
 
     /// Gives the file its name.
@@ -86,6 +98,7 @@ fn open_named(path: &Path) -> io::Result<TargetKind> {
 
 impl Write for Target {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.begun |= !bytes.is_empty();
         let result = match &mut self.kind {
             TargetKind::Stream(file) => file.write(bytes),
             TargetKind::Replacing(file, _) => file.write(bytes),
@@ -110,12 +123,15 @@ impl SharedTarget {
         Self(Arc::new(Mutex::new(Some(target))))
     }
 
-    /// Gives the file its name; nothing can be written any more.
+    /// Gives the file its name; nothing can be written any more. The file, when it is one and not empty.
     ///
     /// # Errors
     /// As [`Target::finish`].
-    pub(crate) fn finish(self) -> Result<(), Failure> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Target::finish)
+    pub(crate) fn finish(self) -> Result<Option<PathBuf>, Failure> {
+        let target = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let written = target.as_ref().and_then(Target::written);
+        target.map_or(Ok(()), Target::finish)?;
+        Ok(written)
     }
 }
 
@@ -133,20 +149,40 @@ impl Write for SharedTarget {
 }
 
 /// The files of `import --rejects`: the one that was named, and beside it one for each other layout of the inputs.
+///
+/// The one that was named is replaced, as other commands replace theirs: what stands there afterwards is of this run. One
+/// beside it was not named, so that a file that is there already is not replaced, nor is any input.
 #[derive(Debug, Clone)]
 pub(crate) struct RejectFiles {
     path: PathBuf,
     open: Arc<Mutex<Vec<(PathBuf, SharedTarget)>>>,
+    /// Whether it is standard output, a device or a pipe, which has no others beside it.
+    stream: bool,
 }
 
 impl RejectFiles {
-    /// Opens the one that was named.
+    /// Opens the one that was named, for the rejects of these inputs; `-` and none are standard input.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
-        let first = SharedTarget::new(Target::open(Some(path))?);
-        Ok(Self { path: path.to_path_buf(), open: Arc::new(Mutex::new(vec![(path.to_path_buf(), first)])) })
+    /// When it is one of them, when one beside it is there already, or when it cannot be written.
+    pub(crate) fn open(path: &Path, inputs: &[PathBuf]) -> Result<Self, Failure> {
+        if let Some(input) = input_at(path, inputs) {
+            let message = format!("--rejects would replace {}, which is read from {input}", path.display());
+            return Err(Failure::usage(message).hint("name another file for the rejected records"));
+        }
+        let target = Target::open(Some(path))?;
+        let stream = matches!(target.kind, TargetKind::Stream(_));
+        let mut beside = inputs.iter().skip(1).map(|input| named_apart(path, &input.to_string_lossy(), 1));
+        if let Some(there) = beside.find(|beside| !stream && beside.symlink_metadata().is_ok()) {
+            return Err(Failure::usage(AlreadyThere(there)).hint("move it away, or name another file with --rejects"));
+        }
+        let open = Arc::new(Mutex::new(vec![(path.to_path_buf(), SharedTarget::new(target))]));
+        Ok(Self { path: path.to_path_buf(), open, stream })
+    }
+
+    /// Whether other files can stand beside it.
+    pub(crate) const fn has_others(&self) -> bool {
+        !self.stream
     }
 
     /// The one that was named.
@@ -166,20 +202,51 @@ impl RejectFiles {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let named = |n: usize| named_apart(&self.path, input, n);
         let path = (1..).map(named).find(|path| open.iter().all(|(other, _)| other != path)).unwrap_or_default();
+        if path.symlink_metadata().is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, AlreadyThere(path)));
+        }
         let target = Target::open(Some(&path)).map_err(|failure| io::Error::other(failure.error))?;
         let shared = SharedTarget::new(target);
         open.push((path, shared.clone()));
         Ok(Box::new(shared))
     }
 
-    /// Gives all of them their names.
+    /// Gives all of them their names: those among them that are not empty.
     ///
     /// # Errors
     /// As [`Target::finish`].
-    pub(crate) fn finish(&self) -> Result<(), Failure> {
+    pub(crate) fn finish(&self) -> Result<Vec<PathBuf>, Failure> {
         let open = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
-        open.into_iter().try_for_each(|(_, shared)| shared.finish())
+        open.into_iter().filter_map(|(_, shared)| shared.finish().transpose()).collect()
     }
+}
+
+/// A file that would hold rejected records, and that nobody named.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is there already, and would be replaced by rejected records", .0.display())]
+struct AlreadyThere(PathBuf);
+
+/// Which of the inputs the file at `path` is, or the directory that is read and holds it.
+fn input_at(path: &Path, inputs: &[PathBuf]) -> Option<String> {
+    let file = |found: fs::Metadata| found.is_file().then(|| (found.dev(), found.ino()));
+    let at = |path: &Path| fs::metadata(path).ok();
+    let rejects = at(path).and_then(file)?;
+    let stdin = || {
+        let stdin = io::stdin().as_fd().try_clone_to_owned().map(File::from).and_then(|stdin| stdin.metadata());
+        stdin.ok().and_then(file)
+    };
+    let parent = fs::canonicalize(path).ok()?.parent().map(Path::to_path_buf);
+    let is = |input: &&PathBuf| match input.as_path() == Path::new("-") {
+        true => stdin() == Some(rejects),
+        false => {
+            at(input).and_then(file) == Some(rejects) || (parent.is_some() && fs::canonicalize(input).ok() == parent)
+        }
+    };
+    let shown = |input: &PathBuf| {
+        if input.as_path() == Path::new("-") { "standard input".to_owned() } else { input.display().to_string() }
+    };
+    let implied = || (inputs.is_empty() && stdin() == Some(rejects)).then(|| "standard input".to_owned());
+    inputs.iter().find(is).map(shown).or_else(implied)
 }
 
 /// `path` with the name of `input` before its extension, and with a number from the second such name on.

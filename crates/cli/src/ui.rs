@@ -1,5 +1,6 @@
 //! What is said to the user: messages on standard error, data and summaries on standard output.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
@@ -50,7 +51,7 @@ impl Ui {
     /// A message that a script does not need.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
-            say(text);
+            say(&printable(text));
         }
     }
 
@@ -69,7 +70,7 @@ impl Ui {
     /// Something that should not be overlooked, but is no failure.
     pub(crate) fn warning(&self, text: &str) {
         if !self.quiet {
-            say(&format!("{}: {text}", self.painted(WARNING, "warning")));
+            say(&format!("{}: {}", self.painted(WARNING, "warning"), printable(text)));
         }
     }
 
@@ -77,13 +78,13 @@ impl Ui {
     pub(crate) fn failure(&self, failure: &Failure) {
         self.error(&failure.to_string());
         if let Some(hint) = &failure.hint {
-            say(&format!("{}: {hint}", self.painted(HINT, "hint")));
+            say(&format!("{}: {}", self.painted(HINT, "hint"), printable(hint)));
         }
     }
 
     /// One problem of several; also with `--quiet`.
     pub(crate) fn error(&self, text: &str) {
-        say(&format!("{}: {text}", self.painted(ERROR, "error")));
+        say(&format!("{}: {}", self.painted(ERROR, "error"), printable(text)));
     }
 
     fn painted(self, style: Style, text: &str) -> String {
@@ -114,6 +115,19 @@ fn is_colored(when: When) -> bool {
                 && io::stderr().is_terminal()
         }
     }
+}
+
+/// A message without what would steer a terminal: names from files may hold anything.
+fn printable(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) { plain.extend(c.escape_debug()) } else { plain.push(c) }
+    }
+    Cow::Owned(plain)
 }
 
 /// Writes a line on standard error. There is nowhere to report that this failed.

@@ -7,10 +7,14 @@ mod common;
 use std::fs::{self, File, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
 
 use common::{Scratch, content};
 use headcount::{Batch, Options, Store, User};
+use rustix::process::{Pid, Signal, kill_process};
 
 const TWO: &str = "{\"UID\":\"a\",\"identities\":[{\"provider\":\"site\",\"providerUID\":\"1\"}]}\n\
                    {\"UID\":\"b\",\"status\":\"pending\",\"identities\":[]}\n";
@@ -76,6 +80,9 @@ fn rejects_of_two_tables_stand_in_two_files_that_can_be_imported() {
     scratch.write("links.csv", "provider_id,user_id,identity_data,provider\n1,u1,{},google\n,u2,{},google\n");
     scratch.write("r.links.csv", "of an earlier run");
     let import = ["import", "s", "users.csv", "links.csv", "--skip-invalid", "--rejects", "r.csv"];
+    scratch.run(&import).exits(2).says(&["r.links.csv", "is there already"]);
+    assert_eq!((scratch.read("r.links.csv").as_str(), scratch.path("r.csv").exists()), ("of an earlier run", false));
+    fs::remove_file(scratch.path("r.links.csv")).unwrap();
     scratch.run(&import).exits(3).says(&["2 records were rejected", "users.csv: line 3", "links.csv: line 3"]);
     assert_eq!(scratch.names(), ["links.csv", "r.csv", "r.links.csv", "s", "users.csv"]);
     assert_eq!(scratch.read("r.csv"), "id,aud\r\n,x\r\n");
@@ -86,6 +93,96 @@ fn rejects_of_two_tables_stand_in_two_files_that_can_be_imported() {
     scratch.run(&["import", "s", "r.csv", "r.links.csv", "--existing", "merge"]).exits(0);
     let u2 = "{\"UID\":\"u2\",\"identities\":[{\"provider\":\"google\",\"providerUID\":\"2\"}]}\n";
     assert_eq!(scratch.run(&["get", "s", "u2"]).exits(0).out, u2);
+}
+
+/// Rejects overwrite nothing that was not named for them: no input, and no file beside the one that was named.
+#[test]
+fn rejects_overwrite_no_input_and_no_file_beside_theirs() {
+    let scratch = Scratch::new();
+    let bad = format!("{TWO}{{\"UID\":5}}\n");
+    scratch.write("u.ndjson", &bad);
+    scratch.write("u.csv", "uid,provider,providerUID\nc,google,\n");
+    std::os::unix::fs::symlink("u.ndjson", scratch.path("link")).unwrap();
+    for rejects in ["u.ndjson", "./u.ndjson", "link"] {
+        let run = scratch.run(&["import", "s", "u.ndjson", "--skip-invalid", "--rejects", rejects]);
+        run.exits(2).says(&["--rejects", "u.ndjson", "hint:"]);
+        assert_eq!(scratch.read("u.ndjson"), bad);
+    }
+    // What was rejected from the second file would stand beside the one that was named.
+    scratch.write("r.u.ndjson", "unrelated");
+    let two = ["import", "s", "u.ndjson", "u.csv", "--skip-invalid", "--rejects"];
+    scratch.run(&[&two[..], &["r.ndjson"]].concat()).exits(2).says(&["r.u.ndjson", "is there already"]);
+    assert_eq!(scratch.read("r.u.ndjson"), "unrelated");
+    // A stream cannot take two layouts, and has no file beside it.
+    for stream in ["-", "/dev/null"] {
+        let refused = scratch.run(&[&two[..], &[stream]].concat()).exits(2);
+        assert!(refused.err.contains("cannot share one file"), "{}", refused.err);
+    }
+    assert_eq!(scratch.names(), ["link", "r.u.ndjson", "u.csv", "u.ndjson"]);
+    assert_eq!(
+        scratch.run(&["import", "s", "u.ndjson", "--skip-invalid", "--rejects", "-"]).exits(3).out,
+        "{\"UID\":5}\n"
+    );
+    // The file that was named is this run's, also when nothing was rejected: nothing old looks like it.
+    scratch.write("r.ndjson", "{\"UID\":\"old\"}\n");
+    scratch.write("good", TWO);
+    scratch.run(&["import", "s", "good", "--skip-invalid", "--rejects", "r.ndjson"]).exits(0);
+    assert_eq!(scratch.read("r.ndjson"), "");
+    // Files of a directory are inputs too.
+    fs::create_dir(scratch.path("out")).unwrap();
+    scratch.write("out/demo-realm.json", "{\"realm\":\"demo\",\"users\":[]}");
+    let run = scratch.run(&["import", "s", "out", "--skip-invalid", "--rejects", "out/demo-realm.json"]);
+    run.exits(2).says(&["--rejects", "demo-realm.json"]);
+}
+
+/// Names from files may hold anything: they must not reach the terminal as they are.
+#[test]
+fn what_files_hold_is_escaped_on_the_terminal() {
+    let scratch = Scratch::new();
+    let evil = "evil\u{1b}]0;pwn\u{7}\u{9b}2J\u{202e}";
+    scratch.write("a.csv", format!("user_id,provider,uid,{evil}\na,{evil},1,x\n"));
+    scratch.write("b.csv", format!("uid,provider,providerUID,{evil}\nb,{evil},2,x\nb,{evil},,x\n"));
+    scratch.write(evil, "{}");
+    for files in [&["a.csv"][..], &["b.csv", "--skip-invalid"], &[evil]] {
+        let run = scratch.run(&[&["import", "s"], files].concat());
+        assert!(run.err.contains("evil"), "{}", run.err);
+        let raw = run.err.chars().find(|c| c.is_control() && *c != '\n');
+        assert_eq!(raw, None, "{:?}", run.err);
+    }
+    let left = scratch.run(&["export", "s", "--format", "firebase", "-o", "o", "--allow-partial"]);
+    assert!(left.err.contains("evil") && !left.err.contains(['\u{1b}', '\u{7}', '\u{9b}']), "{:?}", left.err);
+}
+
+/// The rows of a user come together: what the mended ones are united with is in the store, and must stay there.
+#[test]
+fn mended_rejects_are_imported_by_the_command_that_is_given() {
+    let scratch = Scratch::new();
+    let links = "user_id,provider,provider_id,identity_data\nu1,google,1,{}\nu1,facebook,,{}\n";
+    for (name, files, rejects, bad, mended) in [
+        (
+            "s",
+            &[("u.csv", "uid,provider,providerUID\nu1,google,1\nu1,facebook,\n")][..],
+            "r.csv",
+            "facebook,",
+            "facebook,2",
+        ),
+        ("t", &[("users.csv", "id,aud\nu1,x\n"), ("links.csv", links)], "r.links.csv", "facebook,", "facebook,2"),
+    ] {
+        files.iter().for_each(|(file, text)| drop(scratch.write(file, text)));
+        let named = files.iter().map(|(file, _)| *file);
+        let import: Vec<_> = ["import", name].into_iter().chain(named).collect();
+        let import = [&import[..], &["--skip-invalid", "--rejects", "r.csv"]].concat();
+        let run = scratch.run(&import).exits(3);
+        let hint = run.err.lines().find_map(|line| line.split_once("headcount import ")).map(|(_, command)| command);
+        let hint = hint.unwrap_or_else(|| panic!("no command: {}", run.err));
+        assert!(hint.contains(rejects) && hint.contains("--existing merge"), "{hint}");
+        scratch.write(rejects, scratch.read(rejects).replace(bad, mended));
+        let again: Vec<_> = ["import"].into_iter().chain(hint.split(' ')).collect();
+        scratch.run(&again).exits(0);
+        let u1 = scratch.run(&["get", name, "u1"]).exits(0).out;
+        assert!(u1.contains("google") && u1.contains("facebook"), "{u1}");
+        scratch.run(&import[..import.len() - 2]).exits(3).says(&["records were rejected"]);
+    }
 }
 
 #[test]
@@ -262,7 +359,7 @@ fn a_locked_store_names_the_process() {
     let lock = scratch.path("s/LOCK");
     while fs::read_to_string(&lock).unwrap().trim() != holder.id().to_string() {
         assert!(holder.try_wait().unwrap().is_none(), "the import ended without its input");
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
     }
     scratch.run(&["stats", "s"]).exits(1).says(&["locked", &pid, "hint:"]);
     scratch.run_with(&["import", "s", "-"], TWO).exits(1).says(&["locked", &pid]);
@@ -380,4 +477,41 @@ fn partial_sources_and_mappings_have_their_options() {
     scratch.run(&["import", "u", "rows.csv", "--map", "who=uid"]).exits(2).says(&["there is no \"who\" to map"]);
     scratch.run(&["import", "u", "rows.csv", "--map", "uid=nobody"]).exits(1).says(&["has no column nobody"]);
     assert_eq!(scratch.names(), ["page", "rows.csv", "s", "t"]);
+}
+
+/// A signal ends an import that waits for a pipe with a name, too; what comes through one is read to its end.
+#[test]
+fn a_named_pipe_is_read_and_given_up_at_a_signal() {
+    let scratch = Scratch::new();
+    let pipe = scratch.path("f");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for command in ["import", "put"] {
+        // Somebody holds it open and writes nothing.
+        let held = fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+        let mut child = scratch.command(&[command, "n", "f"]).stderr(Stdio::null()).spawn().unwrap();
+        let wait = |done: &mut dyn FnMut() -> bool| {
+            (0..500).any(|_| done() || (thread::sleep(Duration::from_millis(10)), false).1)
+        };
+        assert!(wait(&mut || scratch.path("n").exists()));
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        let ended = wait(&mut || child.try_wait().unwrap().is_some());
+        child.kill().unwrap();
+        assert!(ended, "{command} still waits");
+        assert_eq!(child.wait().unwrap().signal(), Some(15));
+        assert!(!scratch.path("n").exists());
+        drop(held);
+    }
+    let writer = thread::spawn(move || {
+        let mut writer = File::create(pipe).unwrap();
+        let (first, rest) = TWO.split_at(20);
+        writer.write_all(first.as_bytes()).unwrap();
+        thread::sleep(Duration::from_millis(300));
+        writer.write_all(rest.as_bytes()).unwrap();
+    });
+    scratch.run(&["import", "s", "f"]).exits(0).says(&["imported 2 users"]);
+    writer.join().unwrap();
+    scratch.write("two", TWO);
+    let script = format!("{} import t <(cat two; sleep 0.2)", env!("CARGO_BIN_EXE_headcount"));
+    let substituted = std::process::Command::new("bash").args(["-c", &script]).current_dir(scratch.path("")).status();
+    assert!(substituted.is_err() || substituted.is_ok_and(|status| status.success()));
 }

@@ -116,6 +116,14 @@ fn put_takes_the_place_of_users_and_adds_others() {
 }
 
 #[test]
+fn put_takes_a_dash_for_standard_input_whatever_files_there_are() {
+    let scratch = Scratch::new();
+    scratch.write("-", "no user\n");
+    scratch.run_with(&["put", "s", "-"], A).exits(0);
+    scratch.run(&["put", "s", "./-"]).exits(1).says(&["nothing was applied"]);
+}
+
+#[test]
 fn put_reads_compressed_files_and_nothing_at_all() {
     let scratch = small();
     let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());

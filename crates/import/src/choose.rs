@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::csv;
-use crate::detect::{Undetected, bom_len, detect, foreign_data, is_certain};
+use crate::detect::{Undetected, detect, foreign_data, is_certain, text_start};
 use crate::draft::Table;
 use crate::error::BadDocument;
 use crate::format::Format;
@@ -11,10 +11,10 @@ use crate::ldif::{LdifJob, looks_like};
 use crate::mapped::{Job, Place, Settings};
 use crate::path::{Step, beside, page_depth, steps};
 use crate::probe::{Found, Members, quoted};
-use crate::scan::{spaces, value_end};
+use crate::scan::value_end;
 use crate::spec::{Document, Spec, spec_of};
 use crate::systems::{self, FINALIZE, by_mapping};
-use crate::table::{Columns, Names, firebase};
+use crate::table::{Columns, Names, firebase, is_same};
 use crate::table_rows::TableJob;
 
 /// How an input is read.
@@ -56,8 +56,7 @@ pub(crate) struct Head<'h> {
 
 impl<'h> Head<'h> {
     pub(crate) fn new(bytes: &'h [u8]) -> Self {
-        let text = bytes.get(bom_len(bytes)..).unwrap_or_default();
-        Self { text: text.get(spaces(text)..).unwrap_or_default(), bytes }
+        Self { text: bytes.get(text_start(bytes)..).unwrap_or_default(), bytes }
     }
 
     fn is_json(&self) -> bool {
@@ -108,7 +107,10 @@ pub(crate) fn choose(head: &[u8], wanted: Format, settings: &Arc<Settings>) -> R
             let certain = native.as_ref().ok().filter(|_| is_certain(head.bytes)).copied();
             match (candidates.pop(), certain) {
                 (Some(one), None) if candidates.is_empty() => read_as(one, &head, settings),
-                (None, _) => native.map(|format| (format, Reading::Native)).map_err(Unchosen::Undetected),
+                (None, _) => match native.map_err(Unchosen::Undetected)? {
+                    format if settings.uid.is_some() => Err(Unchosen::Usage(one_uid(format))),
+                    format => Ok((format, Reading::Native)),
+                },
                 (Some(last), certain) => {
                     candidates.push(last);
                     let fitting = candidates.iter().map(Candidate::format).chain(certain).collect();
@@ -172,7 +174,7 @@ fn place_of(document: &'static Document, head: &Head<'_>, given: bool) -> Option
         }
         (enveloped && document.record.is_empty())
             || found.records_fit(&document.record, given)
-            || (given && found.own_form(place))
+            || (given && found.own_form(place, &document.record))
     })
 }
 
@@ -218,16 +220,38 @@ fn read_as(candidate: Candidate, head: &Head<'_>, settings: &Arc<Settings>) -> R
             if place.is_empty() && head.is_lines() { Reading::Lines(job) } else { Reading::Documents(job) }
         }
         Candidate::Table(spec, table) => {
+            check_column(spec, table, settings)?;
             let names = Names::of(head.header().0);
             rows(table.columns(spec.format, &names, settings).map_err(Unchosen::Document)?)
         }
-        Candidate::Firebase(columns) => rows(columns),
+        Candidate::Firebase(columns) => {
+            if let Some(spec) = spec_of(format) {
+                uid_of(spec, settings)?;
+            }
+            rows(columns)
+        }
         Candidate::Ldif(spec) => {
             let uid = uid_of(spec, settings)?;
             Reading::Entries(Arc::new(LdifJob { uid, settings: Arc::clone(settings) }))
         }
     };
     Ok((format, reading))
+}
+
+/// The refusal of a choice where there is none.
+pub(crate) fn one_uid(format: Format) -> String {
+    format!("{format} has one UID: it cannot be chosen")
+}
+
+/// Refuses the choice of a column that cannot be the UID; where the tables of a system call it differently, each takes
+/// the name that the others have for it.
+fn check_column(spec: &Spec, table: &Table, settings: &Settings) -> Result<(), Unchosen> {
+    let Some(chosen) = &settings.uid else { return Ok(()) };
+    if table.uids.iter().chain(spec.uids).any(|uid| is_same(uid, chosen)) {
+        return Ok(());
+    }
+    let expected = table.uids.join(" or ");
+    Err(Unchosen::Usage(format!("{chosen:?} cannot be the UID in {}: expected {expected}", spec.format)))
 }
 
 /// The member that is the UID.
@@ -252,7 +276,8 @@ fn job(
     if spec.format == Format::GigyaImport {
         notes.push(FINALIZE);
         let found = Found::at(head.text, &steps(place));
-        pending = found.pages.iter().any(|page| page.starts_with(FINALIZE, b"false"));
+        let says_so = |text: &[u8]| found.pages.iter().any(|page| page.starts_with(FINALIZE, text));
+        pending = says_so(b"false") || says_so(b"\"false\"");
     }
     Ok(Job {
         format: spec.format,

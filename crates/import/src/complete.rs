@@ -36,6 +36,7 @@ pub(crate) fn check(inputs: &[Prepared], files: &[FileRead], settings: &Settings
             warnings.push(format!("{file}: the source is not complete: {problem}"));
         }
         warnings.extend(source.too_many());
+        warnings.extend(source.nobody());
     }
     for (input, _) in inputs.iter().zip(files).filter(|(input, file)| file.open && !input.format.is_native()) {
         warnings.push(format!("{}: the last row has no line end: is the file whole?", input.name));
@@ -71,6 +72,9 @@ impl Source<'_> {
     fn declared(&self) -> impl Iterator<Item = u64> + '_ {
         let number = |file: &FileRead| {
             let pages = file.pages.as_ref()?;
+            if self.format == Format::GigyaImport {
+                return pages.total;
+            }
             let (_, value, _) = pages.first.iter().find(|(note, ..)| Some(*note) == self.document.total)?;
             value.trim_matches('"').parse().ok()
         };
@@ -80,7 +84,7 @@ impl Source<'_> {
     /// How many records there should be, and how many there are.
     fn counts(&self) -> Option<(u64, u64)> {
         let declared = match self.format {
-            // Each file has a number of its own; pages all have the one of the list.
+            // Each document has a number of its own; pages all have the one of the list.
             Format::GigyaImport => self.declared().reduce(|a, b| a + b),
             _ => self.declared().max(),
         };
@@ -111,15 +115,28 @@ impl Source<'_> {
         Some(format!("{file}: {} says {declared}, but {found} were read", self.document.total?))
     }
 
+    /// Documents that may lack the users did, all of them.
+    fn nobody(&self) -> Option<String> {
+        let nobody = self.document.may_lack && self.files.iter().all(|(_, file)| file.counts.records == 0);
+        let (spec, (first, _)) = (spec_of(self.format)?, self.files.first().filter(|_| nobody)?);
+        Some(format!("{}: no user of {} was read: was it written without users?", first.name, spec.system))
+    }
+
     /// A setting that applies to records before it was read too late.
     fn check_settings(&self) -> Result<(), ImportError> {
         for (input, file) in &self.files {
             let (Reading::Documents(job), Some(pages)) = (&input.reading, &file.pages) else { continue };
-            let late = pages.first.iter().find(|(note, value, _)| {
-                // In several documents the first one's would apply to all.
-                *note == FINALIZE && (pages.count > 1 || (value == "false") != job.pending)
-            });
-            if let Some((setting, value, _)) = late {
+            let Some((setting, value, _)) = pages.first.iter().find(|(note, ..)| *note == FINALIZE) else { continue };
+            let pending = match value.trim_matches('"') {
+                "false" => true,
+                "true" => false,
+                _ => {
+                    let expected = format!("true or false for {setting}").into();
+                    return Err(document(&input.name, BadDocument::Unexpected { expected, found: value.clone() }));
+                }
+            };
+            // In several documents the first one's would apply to all.
+            if pages.count > 1 || pending != job.pending {
                 let reason = BadDocument::LateSetting { setting, value: value.clone() };
                 return Err(document(&input.name, reason));
             }

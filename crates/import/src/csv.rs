@@ -57,12 +57,13 @@ impl Header {
         let Ok(text) = std::str::from_utf8(record) else {
             return Err(problem("is not UTF-8", "other bytes", "in UTF-8"));
         };
-        let raw = text.trim_end_matches(['\r', '\n']);
+        let raw = header_text(text);
         let names = fields_of(raw);
         let found = names.iter().map(|n| format!("{:?}", clipped(n))).collect::<Vec<_>>().join(", ");
         if raw.is_empty() {
             return Err(problem("is missing", "nothing", plain));
         }
+        check_header(raw).map_err(|why| problem(&why, &found, "in lines that end in LF or CRLF"))?;
         let columns: Vec<Column> = names.iter().map(|n| Column::of(n)).collect();
         for (name, column) in Column::known() {
             match columns.iter().filter(|&&c| c == column).count() {
@@ -75,6 +76,17 @@ impl Header {
         let ignored = names.into_iter().zip(&columns).filter(|(_, c)| **c == Column::Ignored).map(|(n, _)| n).collect();
         Ok(Arc::new(Self { columns, ignored, raw: raw.to_owned() }))
     }
+}
+
+/// A header record without its line end.
+pub(crate) fn header_text(record: &str) -> &str {
+    let record = record.strip_suffix('\n').unwrap_or(record);
+    record.strip_suffix('\r').unwrap_or(record)
+}
+
+/// Refuses in a header what is refused in rows: where lines end in CR alone, the header holds all of them.
+pub(crate) fn check_header(raw: &str) -> Result<(), String> {
+    misquoted(raw.as_bytes()).map_err(|(at, why)| format!("has, at its byte {at}, {why}"))
 }
 
 /// What other programs put between fields.
@@ -145,7 +157,11 @@ pub(crate) fn is_open(record: &[u8]) -> bool {
 
 /// Refuses quotes and carriage returns that RFC 4180 does not allow: the byte inside the record and why.
 pub(crate) fn check_quotes(record: &[u8]) -> Result<(), (usize, BadRecord)> {
-    let bad = |at, why| Err((at, BadRecord::Quotes(why)));
+    misquoted(record).map_err(|(at, why)| (at, BadRecord::Quotes(why)))
+}
+
+fn misquoted(record: &[u8]) -> Result<(), (usize, &'static str)> {
+    let bad = |at, why| Err((at, why));
     let mut at = 0;
     while let Some(step) = memchr::memchr2(b'"', b'\r', record.get(at..).unwrap_or_default()) {
         at += step;

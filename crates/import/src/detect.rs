@@ -23,6 +23,12 @@ pub(crate) fn bom_len(head: &[u8]) -> usize {
     if head.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 }
 }
 
+/// Where the text begins that an input is known by, and a header: behind a byte order mark and blank lines.
+pub(crate) fn text_start(head: &[u8]) -> usize {
+    let bom = bom_len(head);
+    bom + spaces(head.get(bom..).unwrap_or_default())
+}
+
 /// Files that are known not to be text.
 const FOREIGN: [(&[u8], &str); 6] = [
     (b"\xff\xfe", "UTF-16 text (little-endian): convert it to UTF-8 first"),
@@ -40,8 +46,7 @@ pub(crate) fn foreign_data(head: &[u8]) -> bool {
 
 /// Whether an input is of one of our own formats beyond doubt: it names UIDs as only these do.
 pub(crate) fn is_certain(head: &[u8]) -> bool {
-    let text = head.get(bom_len(head)..).unwrap_or_default();
-    let text = text.get(spaces(text)..).unwrap_or_default();
+    let text = head.get(text_start(head)..).unwrap_or_default();
     if text.starts_with(b"{") {
         let keys = Keys::read(text);
         return keys.top.iter().chain(&keys.first_user).any(|key| key == "UID");
@@ -56,8 +61,7 @@ pub(crate) fn detect(head: &[u8]) -> Result<Format, Undetected> {
     if let Some((_, name)) = FOREIGN.iter().find(|(magic, _)| head.starts_with(magic)) {
         return Err(Undetected::new(*name, &[]));
     }
-    let text = head.get(bom_len(head)..).unwrap_or_default();
-    let text = text.get(spaces(text)..).unwrap_or_default();
+    let text = head.get(text_start(head)..).unwrap_or_default();
     match text.first() {
         None => Err(Undetected::new("it is empty", &[Format::Ndjson])),
         Some(b'{') => detect_object(text),

@@ -112,7 +112,7 @@ impl<'r> Draft<'r> {
 
     /// Reads a user object of our own form instead.
     pub(crate) fn own(&mut self, text: &str) -> Result<(Verdict, Tally), Refusal> {
-        let tally = json::parse(text, self.row, ProviderNames::Kept)?;
+        let tally = json::parse(text, self.row, self.names)?;
         Ok((Verdict::User, tally))
     }
 

@@ -97,6 +97,9 @@ pub enum BadRecord {
         /// The other column.
         given: &'static str,
     },
+    /// A row whose UID is what databases write where there is none.
+    #[error("the UID is {0}, which is how databases write that there is no value: give the row a UID, or leave it out")]
+    NoUid(String),
     /// A status that does not exist.
     #[error("status is {0:?}: expected \"registered\" or \"pending\"")]
     Status(String),
@@ -131,6 +134,7 @@ impl BadRecord {
             Self::Fields { .. } | Self::FirebaseRow { .. } => "field-count",
             Self::Ldif(_) => "invalid-ldif",
             Self::HalfIdentity { .. } => "half-identity",
+            Self::NoUid(_) => "no-uid",
             Self::Status(_) => "unknown-status",
             Self::Limit(_) => "limit",
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use headcount_block::{Progress, RowBuf};
 use headcount_store::{BulkLoad, LoadOptions, LoadReport, RejectReason, Rejection, Shard, Store};
 
+use crate::choose::one_uid;
 use crate::complete;
 use crate::deleted;
 use crate::directory;
@@ -27,7 +28,8 @@ use crate::report::{FileReport, ProviderCount, RejectedExample, Report};
 /// Invalid records end it unless [`LoadOptions::skip_rejected`] is set; then they are counted, reported, and written
 /// to [`rejects`](Self::rejects), and the valid ones are loaded. A document or a compressed file that is not whole
 /// always ends it. Memory is bounded whatever the size of the inputs: that of [`LoadOptions::memory`], and beside it
-/// about 3 MiB and 1 MiB a thread; 8 MiB more for each record on its way that is as long as a record may be.
+/// about 3 MiB and 1 MiB a thread; 8 MiB more for each record on its way that is as long as a record may be; and of a zstd
+/// file its window, which may be 8 MiB or, where [`LoadOptions::memory`] is more, as large as that and at most 128 MiB.
 pub struct Import<'s> {
     store: &'s Store,
     format: Format,
@@ -91,7 +93,8 @@ impl<'s> Import<'s> {
 
     /// Where skipped records go, in the format of the inputs: NDJSON for JSON, CSV with the header of the inputs for CSV,
     /// LDIF for LDIF. A user of another system that the loader refused stands there in our own form when that system's
-    /// is JSON, which its format takes too. Nothing is written when no record is skipped.
+    /// is JSON, which its format takes too. Nothing is written when no record is skipped. Where users come in parts
+    /// ([`Report::parts`]), what is mended has to be united with the parts that were loaded: [`LoadOptions::existing`].
     #[must_use]
     pub fn rejects(mut self, rejects: Option<Box<dyn Write + Send>>) -> Self {
         self.rejects = rejects;
@@ -163,7 +166,7 @@ impl<'s> Import<'s> {
 
     fn read_and_load(self) -> Result<Report, ImportError> {
         let Self { store, format, inputs, options, progress, rejects, rejects_apart, settings } = self;
-        let settings = Arc::new(settings);
+        let settings = Arc::new(Settings { memory: options.memory, ..settings });
         check_settings(&settings, format)?;
         if inputs.is_empty() {
             return Err(ImportError::Usage("no input was given".to_owned()));
@@ -207,7 +210,7 @@ fn check_settings(settings: &Settings, format: Format) -> Result<(), ImportError
         return Err(ImportError::Usage("a mapping names the UID: it cannot be chosen beside it".to_owned()));
     }
     if settings.uid.is_some() && format.is_native() {
-        return Err(ImportError::Usage(format!("{format} has one UID: it cannot be chosen")));
+        return Err(ImportError::Usage(one_uid(format)));
     }
     match settings.local.as_deref().map(|local| RowBuf::new().push_identity(local, "uid")) {
         Some(Err(limit)) => Err(ImportError::Usage(format!("the provider of local identities: {limit}"))),
@@ -257,7 +260,8 @@ impl Draft {
             counts.add(&file.counts);
             warnings.extend(file.check_counts(&input.name)?);
             if let Some((header, _)) = input.header.as_ref().filter(|(header, _)| !header.ignored.is_empty()) {
-                warnings.push(format!("{}: columns that were not used: {}", input.name, header.ignored.join(", ")));
+                let names = header.ignored.join(", ");
+                warnings.push(format!("{}: columns that were not used: {}", input.name, names.escape_debug()));
             }
             files.push(FileReport {
                 name: input.name.clone(),
@@ -330,6 +334,7 @@ impl Draft {
             pending: load.pending,
             without_identities: self.counts.bare,
             local_identities: self.counts.local,
+            parts: self.counts.parts,
             disabled: self.counts.disabled,
             conflicts: taken + load.identities_ignored,
             identities: load.identities,

@@ -12,7 +12,7 @@ use headcount_block::Progress;
 
 use crate::choose::{Reading, Unchosen, choose};
 use crate::csv::{self, Header};
-use crate::detect::bom_len;
+use crate::detect::{bom_len, text_start};
 use crate::error::ImportError;
 use crate::format::Format;
 use crate::mapped::Settings;
@@ -102,11 +102,29 @@ impl Compression {
     }
 }
 
+/// log2 of the windows that zstd's frames may have whatever the memory: what levels up to 19 need.
+const WINDOW_MIN: u32 = 23;
+/// log2 of the largest window that is read at all: that of `--long` and of level 22.
+const WINDOW_MAX: u32 = 27;
+
+/// log2 of the largest window of a zstd frame beside a load of so many bytes of memory.
+fn window_log(memory: u64) -> u32 {
+    memory.max(1).ilog2().clamp(WINDOW_MIN, WINDOW_MAX)
+}
+
+/// What a decoder says of a window that is too large.
+const WINDOW_ERROR: &str = "requires too much memory";
+const WINDOW_HINT: &str = "it was compressed with a larger window than the memory allows: give as much as it needs with \
+                           --memory, 128MiB for `zstd --long`, or decompress it first (zstd -d --long=31)";
+
 /// Reading `file` failed after `offset` decompressed bytes.
 pub(crate) fn read_error(file: &str, compression: Compression, offset: u64, source: io::Error) -> ImportError {
     // What the operating system says is not the decoder's complaint.
     if compression == Compression::None || source.raw_os_error().is_some() {
         return ImportError::io("read", file, source);
+    }
+    if compression == Compression::Zstd && source.to_string().contains(WINDOW_ERROR) {
+        return ImportError::io("decompress", file, io::Error::new(io::ErrorKind::OutOfMemory, WINDOW_HINT));
     }
     ImportError::Compressed { file: file.to_owned(), compression: compression.name(), offset, source }
 }
@@ -139,20 +157,26 @@ impl Content {
         let Input { name, source, .. } = input;
         let counting = Some(Arc::clone(progress));
         let content = match source {
-            Source::Reader(reader) => Self::of(&name, reader, counting)?,
+            Source::Reader(reader) => Self::of(&name, reader, counting, u64::MAX)?,
             Source::Path(path) => {
                 let file = open(&name, &path)?;
                 let metadata = file.metadata().map_err(|e| ImportError::io("open", &name, e))?;
                 if metadata.is_file() {
                     progress.set_total_bytes(metadata.len());
                 }
-                Self::of(&name, file, counting)?
+                Self::of(&name, file, counting, u64::MAX)?
             }
         };
         Ok((name, content))
     }
 
-    fn of(name: &str, raw: impl Read + Send + 'static, progress: Option<Arc<Progress>>) -> Result<Self, ImportError> {
+    /// `memory` bounds the window of zstd.
+    fn of(
+        name: &str,
+        raw: impl Read + Send + 'static,
+        progress: Option<Arc<Progress>>,
+        memory: u64,
+    ) -> Result<Self, ImportError> {
         let mut raw = Counted { inner: raw, progress };
         let mut magic = Vec::new();
         (&mut raw).take(4).read_to_end(&mut magic).map_err(|e| ImportError::io("read", name, e))?;
@@ -163,7 +187,11 @@ impl Content {
             Compression::Gzip => Box::new(MultiGzDecoder::new(BufReader::with_capacity(FEED, whole))),
             Compression::Zstd => {
                 let decoder = zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(FEED, whole));
-                Box::new(decoder.map_err(|e| ImportError::io("decompress", name, e))?)
+                let bounded = decoder.and_then(|mut decoder| {
+                    decoder.window_log_max(window_log(memory))?;
+                    Ok(decoder)
+                });
+                Box::new(bounded.map_err(|e| ImportError::io("decompress", name, e))?)
             }
         };
         Ok(Self { reader, compression })
@@ -190,6 +218,8 @@ pub(crate) struct Prepared {
     pub(crate) header: Option<(Arc<Header>, u64)>,
     /// The line on which the records begin.
     pub(crate) line: u64,
+    /// Of the load.
+    memory: u64,
     source: Again,
 }
 
@@ -209,36 +239,46 @@ impl Prepared {
     ) -> Result<Self, ImportError> {
         let Input { name, source, format: known } = input;
         let (mut content, regular) = match source {
-            Source::Reader(reader) => (Content::of(&name, reader, Some(Arc::clone(progress)))?, None),
+            Source::Reader(reader) => (Content::of(&name, reader, Some(Arc::clone(progress)), settings.memory)?, None),
             Source::Path(path) => {
                 let file = open(&name, &path)?;
                 let metadata = file.metadata().map_err(|e| ImportError::io("open", &name, e))?;
                 // What is only looked at does not count as read.
                 let counted = (!metadata.is_file()).then(|| Arc::clone(progress));
-                (Content::of(&name, file, counted)?, metadata.is_file().then_some((path, metadata.len())))
+                let content = Content::of(&name, file, counted, settings.memory)?;
+                (content, metadata.is_file().then_some((path, metadata.len())))
             }
         };
         let head = content.head(&name, if format.is_native() { NATIVE_HEAD } else { HEAD })?;
         let chosen = choose(&head, known.filter(|_| format == Format::Auto).unwrap_or(format), settings);
         let (format, reading) = chosen.map_err(|why| unchosen(&name, why))?;
-        let bom = bom_len(&head);
         let (skip, line, header) = match (&reading, format) {
             (Reading::Native, Format::Csv) => {
-                let (skip, (header, line)) = header(&name, &head, bom)?;
+                let (skip, (header, line)) = header(&name, &head)?;
                 (skip, line, Some((header, line)))
             }
             (Reading::Rows(job), _) if !job.columns.unquoted => {
-                let (_, record) = header_record(&head, bom);
+                let (_, record) = header_record(&head);
                 (record.end, 1 + newlines(head.get(..record.end).unwrap_or_default()), None)
             }
-            _ => (bom, 1, None),
+            _ => (bom_len(&head), 1, None),
         };
         let compression = content.compression;
         let source = match regular {
             Some((path, len)) => Again::File(path, len),
             None => Again::Stream(Box::new(Cursor::new(head).chain(content.reader))),
         };
-        Ok(Self { name, format, compression, reading, skip: skip as u64, header, line, source })
+        Ok(Self {
+            name,
+            format,
+            compression,
+            reading,
+            skip: skip as u64,
+            header,
+            line,
+            memory: settings.memory,
+            source,
+        })
     }
 
     /// Length of the file as it lies there; `None` for a stream.
@@ -252,7 +292,7 @@ impl Prepared {
     /// The decompressed content from the first record on, to be read beforehand; `None` when it can be read once only.
     pub(crate) fn beforehand(&self) -> Result<Option<Box<dyn Read + Send>>, ImportError> {
         let Again::File(path, _) = &self.source else { return Ok(None) };
-        let mut reader = Content::of(&self.name, open(&self.name, path)?, None)?.reader;
+        let mut reader = Content::of(&self.name, open(&self.name, path)?, None, self.memory)?.reader;
         self.skip_head(&mut reader)?;
         Ok(Some(reader))
     }
@@ -268,7 +308,8 @@ impl Prepared {
         let mut reader = match std::mem::replace(&mut self.source, Again::Stream(Box::new(io::empty()))) {
             Again::Stream(reader) => reader,
             Again::File(path, _) => {
-                let content = Content::of(&self.name, open(&self.name, &path)?, Some(Arc::clone(progress)))?;
+                let counted = Some(Arc::clone(progress));
+                let content = Content::of(&self.name, open(&self.name, &path)?, counted, self.memory)?;
                 if content.compression != self.compression {
                     return Err(ImportError::io("read", &self.name, io::Error::other("it changed while it was read")));
                 }
@@ -289,9 +330,9 @@ fn open(name: &str, path: &PathBuf) -> Result<File, ImportError> {
     File::open(path).map_err(|e| ImportError::io("open", name, e))
 }
 
-/// The header of a CSV after `bom` bytes: where the records begin, and the header with the line of the first of them.
-fn header(name: &str, head: &[u8], bom: usize) -> Result<(usize, (Arc<Header>, u64)), ImportError> {
-    let (record, range) = header_record(head, bom);
+/// The header of a CSV: where the records begin, and the header with the line of the first of them.
+fn header(name: &str, head: &[u8]) -> Result<(usize, (Arc<Header>, u64)), ImportError> {
+    let (record, range) = header_record(head);
     let header = Header::parse(record).map_err(|reason| ImportError::Document {
         file: name.to_owned(),
         offset: Some(range.start as u64),
@@ -301,13 +342,12 @@ fn header(name: &str, head: &[u8], bom: usize) -> Result<(usize, (Arc<Header>, u
     Ok((range.end, (header, line)))
 }
 
-/// The header record after `bom` bytes and blank lines, and where it is.
-fn header_record(head: &[u8], bom: usize) -> (&[u8], Range<usize>) {
-    let text = head.get(bom..).unwrap_or_default();
-    let blank = text.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(text.len());
-    let text = text.get(blank..).unwrap_or_default();
+/// The header record, which begins where the format is told by it, and where it is.
+fn header_record(head: &[u8]) -> (&[u8], Range<usize>) {
+    let start = text_start(head);
+    let text = head.get(start..).unwrap_or_default();
     let record = csv::record_end(text).and_then(|len| text.get(..len)).unwrap_or(text);
-    (record, bom + blank..bom + blank + record.len())
+    (record, start..start + record.len())
 }
 
 /// The error for an input whose format could not be chosen.

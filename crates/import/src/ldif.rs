@@ -29,7 +29,12 @@ pub(crate) struct LdifJob {
 
 /// Whether a text begins as LDIF does, comments and blank lines apart.
 pub(crate) fn looks_like(text: &str) -> bool {
-    let first = text.lines().find(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    let mut comment = false;
+    let first = text.lines().find(|line| {
+        // What a space begins goes on with the line before.
+        comment = line.starts_with('#') || (comment && line.starts_with(' '));
+        !comment && !line.trim().is_empty()
+    });
     first.is_some_and(|line| {
         let starts = |name: &str| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
         starts("dn:") || starts("version: 1")

@@ -47,9 +47,13 @@ impl Lines {
     /// Opens `input`. Bytes read of it are added to `progress`, which can cancel.
     ///
     /// # Errors
-    /// [`ImportError::Io`].
+    /// [`ImportError::Io`]; [`ImportError::Cancelled`] when `progress` was cancelled before anything came.
     pub fn open(input: Input, progress: &Arc<Progress>) -> Result<Self, ImportError> {
-        let (name, Content { reader, compression }) = Content::open(input, progress)?;
+        let opened = Content::open(input, progress);
+        let (name, Content { reader, compression }) = opened.map_err(|error| match error {
+            ImportError::Io { .. } if progress.is_cancelled() => ImportError::Cancelled,
+            error => error,
+        })?;
         Ok(Self {
             name,
             compression,

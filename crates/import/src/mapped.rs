@@ -28,6 +28,8 @@ pub(crate) struct Settings {
     pub(crate) uid: Option<String>,
     pub(crate) mapping: Option<Mapping>,
     pub(crate) allow_partial: bool,
+    /// Memory of the load.
+    pub(crate) memory: u64,
 }
 
 /// How the records of one input are read.
@@ -52,10 +54,11 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// Whether a record may be a user object of our own form; where `UID` is a member of the source's, it is not.
+    /// Whether a record may be a user object of our own form; where `UID` is a member of the source's, `status` tells it.
     fn takes(&self, record: &Record<'_>) -> bool {
         let own = |name: &str| matches!(name, "UID" | "status" | "identities");
-        self.uid != "UID" && record.object.has("UID") && record.object.members().all(|(name, _)| own(name))
+        let ours = if self.uid == "UID" { "status" } else { "UID" };
+        record.object.has(ours) && record.object.members().all(|(name, _)| own(name))
     }
 }
 
@@ -86,7 +89,8 @@ pub(crate) fn read_elements<S: Sink>(
         let len = value_end(rest).unwrap_or(rest.len());
         let element = rest.get(..len).unwrap_or_default();
         let reader = Reader { job, map: place.map };
-        reader.record(element, chunk.place(number, at), Raw::Json(element), row, target)?;
+        let raw = if job.pending { Raw::Pending(element) } else { Raw::Json(element) };
+        reader.record(element, chunk.place(number, at), raw, row, target)?;
         number += 1;
         at += len;
     }

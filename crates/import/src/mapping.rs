@@ -79,6 +79,14 @@ impl Mapping {
 
     fn check(&self) -> Result<(), BadMapping> {
         let bad = |problem: &str| Err(BadMapping(problem.to_owned()));
+        // Only a provider can be the same for all.
+        let places =
+            [("identities", &self.identities), ("providerUID", &self.provider_uid), ("records", &self.records)];
+        for (name, at) in places {
+            if let Some(At::Text(text)) = at {
+                return bad(&format!("{name} is the text {text:?} for all (of two `=` the second makes it one)"));
+            }
+        }
         match (&self.identities, &self.provider, &self.provider_uid) {
             (_, Some(_), None) => bad("provider is given but providerUID is not"),
             (None, None, Some(_)) => bad("providerUID is given but provider is not"),
@@ -191,6 +199,9 @@ mod tests {
             (&["uid=/a", "providerUID=/p"], "provider is not"),
             (&["uid=/a", "identities=/p"], "providerUID is not"),
             (&["uid==x"], "same text"),
+            (&["uid=/a", "identities==/links", "providerUID=/b"], "identities is the text \"/links\""),
+            (&["uid=/a", "records==/x"], "records is the text"),
+            (&["uid=/a", "provider==p", "providerUID==/x"], "providerUID is the text"),
         ] {
             let error = Mapping::parse(pairs.iter().copied()).unwrap_err().to_string();
             assert!(error.contains(part), "{pairs:?}: {error}");

@@ -62,6 +62,8 @@ pub(crate) struct Counts {
     pub(crate) disabled: u64,
     /// Users that came without identities and got a local one.
     pub(crate) local: u64,
+    /// Rows among those given to the sink that are parts of users.
+    pub(crate) parts: u64,
 }
 
 impl Counts {
@@ -74,6 +76,7 @@ impl Counts {
         self.repeated += other.repeated;
         self.disabled += other.disabled;
         self.local += other.local;
+        self.parts += other.parts;
     }
 }
 
@@ -126,6 +129,7 @@ impl<S: Sink> Target<'_, S> {
         };
         let counts = &mut self.outcome.counts;
         counts.rows += 1;
+        counts.parts += u64::from(kind == RowKind::Fragment);
         counts.bare += u64::from(finished.identity_count() == 0);
         if let Some(local) = self.local {
             if kind == RowKind::Fragment {
@@ -174,6 +178,8 @@ pub(crate) enum Raw<'a> {
     Lines(&'a [u8], &'static [u8]),
     /// JSON that may stretch over lines.
     Json(&'a [u8]),
+    /// As that, an object whose document says that all are pending.
+    Pending(&'a [u8]),
     /// An entry of LDIF.
     Entry(&'a [u8]),
 }
@@ -187,6 +193,15 @@ impl Raw<'_> {
             }
             Self::Json(bytes) => {
                 join_lines(bytes, out);
+                out.push(b'\n');
+            }
+            Self::Pending(bytes) => {
+                let members = bytes.get(1..).unwrap_or_default();
+                out.extend_from_slice(b"{\"status\":\"pending\"");
+                if !members.trim_ascii_start().starts_with(b"}") {
+                    out.push(b',');
+                }
+                join_lines(members, out);
                 out.push(b'\n');
             }
             Self::Entry(bytes) => {

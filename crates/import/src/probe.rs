@@ -119,9 +119,11 @@ impl<'h> Found<'h> {
             && self.records.iter().any(|record| rule.marks(|key| record.has(key)))
     }
 
-    /// Whether the records are users of our own form, one a line: as files of rejected records hold them.
-    pub(crate) fn own_form(&self, place: &str) -> bool {
-        place.is_empty() && self.records.iter().any(|record| record.has("UID") && record.has("identities[]"))
+    /// Whether the records are users of our own form, one a line: as files of rejected records hold them. So is any with
+    /// a UID where that is what the rule of the source's own asks for.
+    pub(crate) fn own_form(&self, place: &str, rule: &Rule) -> bool {
+        let own = |record: &Outline<'_>| record.has("UID") && (record.has("identities[]") || rule.all == ["UID"]);
+        place.is_empty() && self.records.iter().any(own)
     }
 
     /// Whether the objects around the records are as the rule says; they may be cut, and show what they have.

@@ -119,8 +119,16 @@ impl Rejects {
         self.of_input.get(usize::from(input)).copied().unwrap_or_default()
     }
 
-    /// A sheet that is open and has its header.
+    /// A sheet that is open and has its header. The first has its header then too, so that it can be read when all
+    /// are given to an import.
     fn begun(&mut self, sheet: usize) -> io::Result<(&Style, &mut impl Write)> {
+        if sheet > 0 && self.sheets.first().is_some_and(|first| !first.begun) {
+            self.begin(0)?;
+        }
+        self.begin(sheet)
+    }
+
+    fn begin(&mut self, sheet: usize) -> io::Result<(&Style, &mut impl Write)> {
         let Self { sheets, open, .. } = self;
         let missing = || io::Error::other("rejected records of an input that was not prepared");
         let Sheet { style, name, out, begun } = sheets.get_mut(sheet).ok_or_else(missing)?;

@@ -38,6 +38,9 @@ pub struct Report {
     pub without_identities: u64,
     /// Users among those that got a local identity: see [`Import::local_identity`](crate::Import::local_identity).
     pub local_identities: u64,
+    /// Accepted records that are parts of users, united by UID: rows of CSV, or links in a list of their own; rows of one
+    /// UID that follow each other are one part. With some, a user can be loaded though another part of it was rejected.
+    pub parts: u64,
     /// Accepted users that the source says are disabled; they are loaded like others.
     pub disabled: u64,
     /// Identities that two users claim: users rejected for it, and identities left with their first owner.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headcount_block::User;
+use headcount_block::{Status, User};
 
-use crate::csv::{clipped, fields_of};
+use crate::csv::{check_header, clipped, fields_of, header_text};
 use crate::draft::{Provider, Rows, Table};
 use crate::error::BadDocument;
 use crate::format::Format;
@@ -41,11 +41,23 @@ pub(crate) enum Source {
     Is(String),
 }
 
+/// Of the names of Cognito's own columns.
+const PREFIX: &str = "cognito:";
+
+fn has_prefix(name: &str) -> bool {
+    name.trim().get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+}
+
 /// A name as it is compared: without case, `_`, `-`, spaces, and the prefix of Cognito's own columns.
 fn bare(name: &str) -> String {
     let name = name.trim().to_ascii_lowercase();
-    let name = name.strip_prefix("cognito:").unwrap_or(&name);
+    let name = name.strip_prefix(PREFIX).unwrap_or(&name);
     name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).collect()
+}
+
+/// Whether two names are those of one column.
+pub(crate) fn is_same(name: &str, other: &str) -> bool {
+    bare(name) == bare(other)
 }
 
 /// The columns of a header.
@@ -57,7 +69,7 @@ pub(crate) struct Names {
 impl Names {
     /// The names in a header record.
     pub(crate) fn of(header: &str) -> Self {
-        let raw = header.trim_end_matches(['\r', '\n']).to_owned();
+        let raw = header_text(header).to_owned();
         let names = fields_of(&raw);
         Self { raw, names }
     }
@@ -73,8 +85,12 @@ impl Names {
     }
 
     fn has(&self, name: &str) -> bool {
-        let wanted = bare(name);
-        self.names.iter().any(|n| bare(n) == wanted)
+        self.names.iter().any(|n| is_same(n, name))
+    }
+
+    /// Whether it has a column, with its prefix where the name has one: `username` alone is anybody's.
+    fn has_whole(&self, name: &str) -> bool {
+        self.names.iter().any(|n| is_same(n, name) && (has_prefix(n) || !has_prefix(name)))
     }
 
     /// The numbers of the columns `identities[n].provider` and `identities[n].user_id`, by n.
@@ -107,7 +123,7 @@ impl Names {
 impl Table {
     /// Whether a file with these columns is of this shape; `first` is its first row.
     pub(crate) fn fits(&self, names: &Names, first: &str) -> bool {
-        let has = |name: &&str| names.has(name);
+        let has = |name: &&str| names.has_whole(name);
         let fits = self.all.iter().all(&has)
             && (self.any.is_empty() || self.any.iter().any(&has))
             && !self.none.iter().any(has);
@@ -124,7 +140,8 @@ impl Table {
 
     /// Whether a file with these columns can be read as this shape when the caller says that it is.
     pub(crate) fn can_be(&self, names: &Names) -> bool {
-        self.rows == Rows::Auth0 && self.all.iter().all(|name| names.has(name))
+        let prefixed = self.all.iter().any(|name| has_prefix(name));
+        (self.rows == Rows::Auth0 || prefixed) && self.all.iter().all(|name| names.has(name))
     }
 
     /// The columns that a file of this shape must have, in words.
@@ -144,6 +161,7 @@ impl Table {
         settings: &Settings,
     ) -> Result<Arc<Columns>, BadDocument> {
         let bad = |problem: String| BadDocument::Columns { format, problem, found: names.words() };
+        check_header(&names.raw).map_err(bad)?;
         let optional = |name: &str| names.find(name).map_err(bad);
         let needed = |name: &str| optional(name)?.ok_or_else(|| bad(format!("has no column {name}")));
         let links = self.links.iter().map(|(provider, id)| {
@@ -195,6 +213,9 @@ impl Columns {
                 put(&mut row, 2, "false");
             }
             put(&mut row, self.uid, &user.uid);
+            if let Some((i, value)) = self.pending.as_ref().filter(|_| user.status == Status::Pending) {
+                put(&mut row, *i, value);
+            }
             row
         };
         let mut rows = vec![empty()];
@@ -230,6 +251,7 @@ impl Mapping {
     /// What the columns of a file mean.
     pub(crate) fn columns(&self, names: &Names) -> Result<Arc<Columns>, BadDocument> {
         let bad = |problem: String| BadDocument::Columns { format: Format::Map, problem, found: names.words() };
+        check_header(&names.raw).map_err(bad)?;
         let needed = |at: &At| match at {
             At::Place(name) => names.find(name).map_err(bad)?.ok_or_else(|| bad(format!("has no column {name}"))),
             At::Text(text) => Err(bad(format!("cannot have the text {text:?} as a column"))),

@@ -94,6 +94,10 @@ impl TableJob {
         if self.deleted.contains(uid) {
             return Ok(Verdict::Skipped("identities of deleted users"));
         }
+        // An empty one is refused as too short.
+        if !uid.is_empty() && is_empty_value(uid.as_bytes()) {
+            return Err(BadRecord::NoUid(uid.to_owned()));
+        }
         draft.uid_text(uid)?;
         let is = |pair: &Option<(usize, String)>| pair.as_ref().is_some_and(|(i, value)| field(*i) == value);
         draft.disabled = is(&columns.disabled);
@@ -101,11 +105,11 @@ impl TableJob {
             draft.pending();
         }
         for (source, id) in &columns.links {
-            let id = field(*id);
+            let id = valued(field(*id));
             let provider = match source {
                 Source::Is(name) if !id.is_empty() => name,
                 Source::Is(_) => continue,
-                Source::Column(i) => field(*i),
+                Source::Column(i) => valued(field(*i)),
             };
             match (provider.is_empty(), id.is_empty()) {
                 (true, true) => {}
@@ -119,4 +123,9 @@ impl TableJob {
         }
         Ok(if columns.rows == Rows::Parts { Verdict::Fragment } else { Verdict::User })
     }
+}
+
+/// A field, or nothing where it stands for no value.
+fn valued(field: &str) -> &str {
+    if is_empty_value(field.as_bytes()) { "" } else { field }
 }

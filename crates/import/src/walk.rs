@@ -72,6 +72,8 @@ pub(crate) struct Pages {
     pub(crate) last: Vec<(&'static str, String)>,
     /// Notes of all, each the first time that it has a value, with the number of records before it.
     pub(crate) first: Vec<(&'static str, String, u64)>,
+    /// What the documents say together of how many records there are.
+    pub(crate) total: Option<u64>,
 }
 
 impl Walker {
@@ -130,6 +132,10 @@ impl Walker {
         let counts = !matches!(value.as_str(), "null" | "\"\"");
         if counts && !self.pages.first.iter().any(|(known, ..)| *known == note) {
             self.pages.first.push((note, value.clone(), self.records));
+        }
+        let total = self.job.document.and_then(|document| document.total);
+        if let Some(number) = value.trim_matches('"').parse::<u64>().ok().filter(|_| total == Some(note)) {
+            self.pages.total = Some(self.pages.total.unwrap_or_default().saturating_add(number));
         }
         if counts {
             self.pages.last.push((note, value));
@@ -226,7 +232,10 @@ impl Walker {
             Some(Frame::Array) if !object => {}
             _ => return Err(unexpected("the bracket that closes what is open", rest, at)),
         }
-        if self.stack.len() == self.page_depth && self.arrays == 0 && !self.job.may_lack {
+        // What is an array itself, where an object with one is expected, lacks nothing: it is something else.
+        let other =
+            !object && matches!(self.paths.first().and_then(|path| path.get(self.page_depth)), Some(Step::Key(_)));
+        if self.stack.len() == self.page_depth && self.arrays == 0 && (other || !self.job.may_lack) {
             return Err(unexpected_page(&self.job.expected, at));
         }
         self.expect = self.after_value();

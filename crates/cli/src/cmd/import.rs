@@ -71,8 +71,9 @@ pub(crate) struct Args {
     /// Load the valid records and leave out the others (exit code 3), instead of loading nothing
     #[arg(long)]
     skip_invalid: bool,
-    /// Write the records that were left out to FILE, in their format, to be mended and imported again; those of files
-    /// of another layout beside it: for links.csv, r.csv becomes r.links.csv
+    /// Write the records that were left out to FILE, in their format, to be mended and imported again by the command that
+    /// is shown then; FILE is replaced, and empty when none was left out. Those of files of another layout stand beside it:
+    /// for links.csv, r.csv becomes r.links.csv, which must not be there yet
     #[arg(long, value_name = "FILE", requires = "skip_invalid")]
     rejects: Option<PathBuf>,
     /// When the files hold a UID twice: refuse, unite the identities, or take the last
@@ -136,7 +137,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     let started = Instant::now();
     let progress = Arc::new(Progress::default());
     let inputs = inputs(args, &progress)?;
-    let rejects = args.rejects.as_deref().map(RejectFiles::open).transpose()?;
+    let rejects = args.rejects.as_deref().map(|path| RejectFiles::open(path, &args.files)).transpose()?;
     cancel_on_signals(&progress)?;
 
     let destination = Destination::open(&args.store, args.dry_run, ui)?;
@@ -153,7 +154,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
         .options(options(args))
         .progress(Arc::clone(&progress))
         .rejects(rejects.as_ref().map(RejectFiles::first));
-    if let Some(files) = rejects.clone() {
+    if let Some(files) = rejects.clone().filter(RejectFiles::has_others) {
         import = import.rejects_apart(move |input| files.apart(input));
     }
     for input in inputs {
@@ -171,9 +172,49 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
         }
     };
     destination.store.close()?;
-    rejects.map_or(Ok(()), |files| files.finish())?;
+    let written = rejects.map_or_else(|| Ok(Vec::new()), |files| files.finish())?;
     Summary::new(&report, args, started).show(args, ui)?;
+    if !args.json && !args.dry_run && !written.is_empty() {
+        ui.note(&format!("  mend and import what was rejected: {}", mending(args, &report, &written)));
+    }
     Ok(if report.rejected > 0 { Outcome::Rejected } else { Outcome::Done })
+}
+
+/// The command that imports the rejected records once they are mended: read as they were, and united with what was
+/// loaded of their users.
+fn mending(args: &Args, report: &Report, files: &[PathBuf]) -> String {
+    let mut words = vec!["headcount".to_owned(), "import".to_owned(), quoted(&args.store.display().to_string())];
+    words.extend(files.iter().map(|file| quoted(&file.display().to_string())));
+    let mut option = |name: &str, value: &str| words.extend([format!("--{name}"), quoted(value)]);
+    let mut formats = report.files.iter().map(|file| match file.format {
+        // Users of its documents are rejected one a line.
+        Format::GigyaJson => Format::Ndjson,
+        format => format,
+    });
+    let first = formats.next().filter(|first| *first != Format::Map && formats.all(|format| format == *first));
+    if let Some(format) = first {
+        option("format", format.as_str());
+    }
+    args.map.iter().for_each(|pair| option("map", pair));
+    args.uid.iter().for_each(|uid| option("uid", uid));
+    args.local_identity.iter().for_each(|provider| option("local-identity", provider));
+    if matches!(args.provider_names, NamesArg::Gigya) {
+        option("provider-names", "gigya");
+    }
+    if report.parts > 0 {
+        option("existing", "merge");
+    }
+    words.join(" ")
+}
+
+/// A word of a command line as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:+,@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 /// `import users.json STORE` is an easy mistake.
@@ -201,10 +242,7 @@ fn inputs(args: &Args, progress: &Arc<Progress>) -> Result<Vec<Input>, Failure> 
         return Err(Failure::usage("standard input (-) can be read once only"));
     }
     let open = |file: &Path| {
-        if file != stdin {
-            return Ok(Input::path(file));
-        }
-        input::stdin(progress)
+        if file == stdin { input::stdin(progress) } else { input::at(file, progress) }
     };
     files.into_iter().map(open).collect()
 }
@@ -267,7 +305,8 @@ impl<'r> Summary<'r> {
             ui.note(&format!("  {}: {} records of {}", file.name, human_count(file.records), file.format));
         }
         for provider in report.providers.iter().take(PROVIDERS_SHOWN) {
-            ui.note(&format!("  provider {}: {} identities", provider.provider, human_count(provider.identities)));
+            let name = provider.provider.escape_debug();
+            ui.note(&format!("  provider {name}: {} identities", human_count(provider.identities)));
         }
         if let Some(more) = report.providers.len().checked_sub(PROVIDERS_SHOWN).filter(|more| *more > 0) {
             ui.note(&format!("  and {more} more providers; --json lists all"));

@@ -9,7 +9,7 @@ use headcount_import::{ImportError, Input, Lines};
 
 use crate::batches::{Batches, Cut};
 use crate::failure::{Failure, Kind, Outcome};
-use crate::input;
+use crate::input::{self, STDIN};
 use crate::interrupt::cancel_on_signals;
 use crate::progress::{Rate, watch};
 use crate::size::human_count;
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     cancel_on_signals(&progress)?;
     store::write_or_make(&args.store, ui, |store| {
         let report = watch(ui, &progress, || {
-            if let Some(file) = args.file.as_deref().filter(|file| file.is_file()) {
+            if let Some(file) = args.file.as_deref().filter(|file| *file != Path::new(STDIN) && file.is_file()) {
                 progress.set_phase("checking");
                 check(file, &progress)?;
             }

@@ -11,7 +11,7 @@ fn gzip(content: &[u8]) -> Vec<u8> {
 }
 
 fn content(raw: Vec<u8>) -> (Compression, io::Result<Vec<u8>>) {
-    let mut content = Content::of("x", Cursor::new(raw), None).unwrap();
+    let mut content = Content::of("x", Cursor::new(raw), None, u64::MAX).unwrap();
     let mut out = Vec::new();
     (content.compression, content.reader.read_to_end(&mut out).map(|_| out))
 }

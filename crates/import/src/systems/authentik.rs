@@ -4,6 +4,7 @@
 //! `{"results":[{"pk":1,"user":7,"source_obj":{"slug":"google"},"identifier":"1001"}]}`.
 //!
 //! Users and connections are parts of users, which are united by `pk`. Older versions write no `identifier`.
+//! A file of rejects holds both, one a line.
 
 use crate::draft::{Draft, Record, Verdict};
 use crate::format::Format;
@@ -38,6 +39,9 @@ pub(super) static SPEC: Spec = Spec {
 };
 
 fn user<'a>(record: &Record<'a>, job: &Job, draft: &mut Draft<'_>) -> Result<Verdict, Bad<'a>> {
+    if record.object.has("user") && !record.object.has("username") {
+        return connection(record, job, draft);
+    }
     if let Some(kind) = record.object.get("type")?
         && kind.text("type")?.contains("service_account")
     {
@@ -49,6 +53,9 @@ fn user<'a>(record: &Record<'a>, job: &Job, draft: &mut Draft<'_>) -> Result<Ver
 }
 
 fn connection<'a>(record: &Record<'a>, job: &Job, draft: &mut Draft<'_>) -> Result<Verdict, Bad<'a>> {
+    if record.object.has("username") && !record.object.has("user") {
+        return user(record, job, draft);
+    }
     let user = record.need("user")?;
     if job.uid != "pk" {
         return Err(Bad::shape(

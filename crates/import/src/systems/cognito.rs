@@ -3,7 +3,8 @@
 //! `{"Username":"google_1001","Attributes":[{"Name":"sub","Value":"6d0c"},{"Name":"identities","Value":"[…]"}]}`.
 //!
 //! The attribute `identities` is JSON in a string: an array of objects, or one object when the file went through an API
-//! gateway. Native users have none. The CSV, made for imports, has no identities at all.
+//! gateway. Native users have none. Without a `userId` it is what follows the provider's name in `Username`. The CSV, made
+//! for imports, has no identities at all.
 
 use crate::draft::{Draft, Record, Table, Verdict};
 use crate::error::BadRecord;
@@ -67,13 +68,14 @@ fn map<'a>(record: &Record<'a>, job: &Job, draft: &mut Draft<'_>) -> Result<Verd
     }
     if let Some(value) = identities {
         let text = value.text("identities")?;
-        links(&text, draft).map_err(|reason| Bad::within(reason, value))?;
+        let name = record.object.get("Username")?.map(|name| name.text("Username")).transpose()?.unwrap_or_default();
+        links(&text, &name, draft).map_err(|reason| Bad::within(reason, value))?;
     }
     Ok(Verdict::User)
 }
 
-/// The identities that stand in a string.
-fn links(text: &str, draft: &mut Draft<'_>) -> Result<(), BadRecord> {
+/// The identities that stand in a string; `name` is their user's.
+fn links(text: &str, name: &str, draft: &mut Draft<'_>) -> Result<(), BadRecord> {
     let inside =
         |bad: Bad<'_>| BadRecord::Shape(format!("in the string of the attribute \"identities\": {}", bad.reason));
     if text.trim().is_empty() {
@@ -81,11 +83,24 @@ fn links(text: &str, draft: &mut Draft<'_>) -> Result<(), BadRecord> {
     }
     let value = Value::parse(text).map_err(inside)?;
     let elements = if value.is_object() { vec![value] } else { value.array("identities").map_err(inside)? };
-    elements.into_iter().try_for_each(|element| link(element, draft).map_err(inside))
+    elements.into_iter().try_for_each(|element| link(element, name, draft).map_err(inside))
 }
 
-fn link<'a>(element: Value<'a>, draft: &mut Draft<'_>) -> Result<(), Bad<'a>> {
+fn link<'a>(element: Value<'a>, name: &str, draft: &mut Draft<'_>) -> Result<(), Bad<'a>> {
     let identity = element.object("identities")?;
     let provider = identity.need("providerName", element.raw())?.text("providerName")?;
-    draft.link(&provider, "userId", identity.need("userId", element.raw())?)
+    if let Some(id) = identity.get("userId")? {
+        return draft.link(&provider, "userId", id);
+    }
+    let Some(id) = after_provider(name, &provider) else {
+        let message = format!("\"userId\" is missing, and the Username is not {provider}_ with the id behind it");
+        return Err(Bad::shape(element.raw(), message));
+    };
+    draft.link_text(&provider, id).map_err(|reason| Bad { reason, near: element.raw() })
+}
+
+/// What follows the provider in the name of a user of its: `1001` of `google_1001`.
+fn after_provider<'n>(name: &'n str, provider: &str) -> Option<&'n str> {
+    let (start, rest) = name.split_at_checked(provider.len())?;
+    rest.strip_prefix('_').filter(|id| start.eq_ignore_ascii_case(provider) && !id.is_empty())
 }

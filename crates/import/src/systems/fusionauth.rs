@@ -3,7 +3,7 @@
 //! `{"users":[{"id":"…","tenantId":"…"}],"total":1}`, and
 //! `{"identityProviderLinks":[{"userId":"…","identityProviderName":"Google","identityProviderUserId":"1001"}]}`.
 //!
-//! Users and links are parts of users, which are united by the user's id.
+//! Users and links are parts of users, which are united by the user's id. A file of rejects holds both, one a line.
 
 use crate::draft::{Draft, Record, Verdict};
 use crate::format::Format;
@@ -40,12 +40,18 @@ pub(super) static SPEC: Spec = Spec {
 };
 
 fn user<'a>(record: &Record<'a>, job: &Job, draft: &mut Draft<'_>) -> Result<Verdict, Bad<'a>> {
+    if record.object.has("identityProviderUserId") {
+        return link(record, job, draft);
+    }
     draft.chosen_uid(record, job)?;
     draft.disabled = record.object.is("active", false)?;
     Ok(Verdict::Fragment)
 }
 
-fn link<'a>(record: &Record<'a>, _: &Job, draft: &mut Draft<'_>) -> Result<Verdict, Bad<'a>> {
+fn link<'a>(record: &Record<'a>, job: &Job, draft: &mut Draft<'_>) -> Result<Verdict, Bad<'a>> {
+    if !["userId", "identityProviderUserId"].iter().any(|key| record.object.has(key)) {
+        return user(record, job, draft);
+    }
     draft.uid("userId", record.need("userId")?)?;
     let key = if record.object.has("identityProviderName") { "identityProviderName" } else { "identityProviderType" };
     let provider = record.need(key)?.text(key)?;

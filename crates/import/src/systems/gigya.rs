@@ -3,7 +3,8 @@
 //! Import files are `{"settings": {…}, "accounts": [{"UID":…,"identities":[…]}]}`, and pages,
 //! `{"results": [{"UID":…,"isRegistered":true,"identities":[…]}], "nextCursorId":…}`.
 //!
-//! `finalizeRegistration: false` means that all users are pending; `isRegistered: false`, that one is.
+//! `finalizeRegistration: false` means that all users are pending; `isRegistered: false`, that one is. Rejected accounts
+//! stand one a line, without what stood around them: where all were pending, `status` says so in each.
 
 use crate::draft::{Draft, Record, Verdict};
 use crate::format::Format;
@@ -13,6 +14,12 @@ use crate::spec::{Document, Rule, Spec};
 
 const ACCOUNT: Rule = Rule::new(&["UID"], &[], &[]);
 
+/// An account on a line of its own, as files of rejects have them. One that says whether it is registered is no user of
+/// our own form: read as one it would be registered always.
+const LINE: Rule = Rule::new(&["UID"], &["isRegistered"], &[]);
+/// As [`LINE`]; of import files nothing tells them, so that the caller has to.
+const IMPORT_LINE: Rule = Rule::new(&["UID"], &["settings{}"], &["isRegistered"]);
+
 /// The setting that says whether the users of an import file are registered.
 pub(crate) const FINALIZE: &str = "settings.finalizeRegistration";
 
@@ -20,11 +27,14 @@ pub(super) static IMPORT: Spec = Spec {
     format: Format::GigyaImport,
     system: "Gigya import files",
     uids: &["UID"],
-    documents: &[Document {
-        envelope: Rule::new(&["settings{}"], &[], &[]),
-        total: Some("settings.totalRecords"),
-        ..Document::new(&["accounts[]"], map, ACCOUNT)
-    }],
+    documents: &[
+        Document {
+            envelope: Rule::new(&["settings{}"], &[], &[]),
+            total: Some("settings.totalRecords"),
+            ..Document::new(&["accounts[]"], map, ACCOUNT)
+        },
+        Document::new(&[""], map, IMPORT_LINE),
+    ],
     tables: &[],
     ask: "an account has them in identities",
 };
@@ -33,11 +43,14 @@ pub(super) static SEARCH: Spec = Spec {
     format: Format::GigyaSearch,
     system: "Gigya accounts.search",
     uids: &["UID"],
-    documents: &[Document {
-        next: &["nextCursorId"],
-        total: Some("totalCount"),
-        ..Document::new(&["results[]", "[].results[]"], map, ACCOUNT)
-    }],
+    documents: &[
+        Document {
+            next: &["nextCursorId"],
+            total: Some("totalCount"),
+            ..Document::new(&["results[]", "[].results[]"], map, ACCOUNT)
+        },
+        Document::new(&[""], map, LINE),
+    ],
     tables: &[],
     ask: "search again with SELECT UID, identities, isRegistered",
 };
@@ -45,7 +58,9 @@ pub(super) static SEARCH: Spec = Spec {
 fn map<'a>(record: &Record<'a>, job: &Job, draft: &mut Draft<'_>) -> Result<Verdict, Bad<'a>> {
     draft.chosen_uid(record, job)?;
     draft.disabled = record.object.is("isActive", false)?;
-    if job.pending || record.object.is("isRegistered", false)? {
+    let status = record.object.get("status")?;
+    let rejected = status.map(|v| v.id("status")).transpose()?.is_some_and(|status| status == "pending");
+    if job.pending || rejected || record.object.is("isRegistered", false)? {
         draft.pending();
     }
     draft.links(&record.object, "identities", "provider", "providerUID")?;

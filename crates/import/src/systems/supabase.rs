@@ -2,8 +2,9 @@
 //!
 //! `{"id":"5f0e","aud":"authenticated","identities":[{"identity_id":"9c11","id":"1001","provider":"google"}]}`.
 //!
-//! In the API's JSON `identities[].id` is the provider's id. In the table `auth.identities` the provider's id is
-//! `provider_id`, and `id` is the row's own; before November 2023 there was no `provider_id`, and `id` was the provider's.
+//! In the API's JSON `identities[].id` is the provider's id. In the table `auth.identities`, and in JSON that was made of
+//! it, the provider's id is `provider_id`, and `id` is the row's own, which the API calls `identity_id`; before November
+//! 2023 there was no `provider_id`, and `id` was the provider's.
 //! The rows of both tables are parts of users, so that the files may come in any order of rows.
 
 use crate::draft::{DELETED, Draft, Provider, Record, Rows, Table, Verdict};
@@ -57,6 +58,13 @@ fn map<'a>(record: &Record<'a>, job: &Job, draft: &mut Draft<'_>) -> Result<Verd
         return Ok(DELETED);
     }
     draft.disabled = record.object.get("banned_until")?.is_some();
-    draft.links(&record.object, "identities", "provider", "id")?;
+    let Some(identities) = record.object.get("identities")? else { return Ok(Verdict::User) };
+    for element in identities.array("identities")? {
+        let identity = element.object("identities")?;
+        let of_the_table = !identity.has("identity_id") && identity.get("provider_id")?.is_some();
+        let key = if of_the_table { "provider_id" } else { "id" };
+        let provider = identity.need("provider", element.raw())?.text("provider")?;
+        draft.link(&provider, key, identity.need(key, element.raw())?)?;
+    }
     Ok(Verdict::User)
 }

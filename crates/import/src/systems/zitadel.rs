@@ -3,13 +3,16 @@
 //! The export is `{"orgs":[{"humanUsers":[{"userId":"1",…}],"userLinks":[{"userId":"1","idpId":"…","providedUserId":"…"}]}]}`,
 //! and lists of users, `{"result":[{"userId":"1","human":{…}}]}`.
 //!
-//! Users and links are parts of users, which are united by `userId`.
+//! Users and links are parts of users, which are united by `userId`. A file of rejects holds both, one a line.
 
 use crate::draft::{Draft, Record, Verdict};
 use crate::format::Format;
 use crate::mapped::Job;
 use crate::object::Bad;
 use crate::spec::{Document, Rule, Spec};
+
+/// What only users have; `user` in the export.
+const USER: &[&str] = &["human{}", "machine{}", "user{}"];
 
 pub(super) static SPEC: Spec = Spec {
     format: Format::Zitadel,
@@ -22,11 +25,7 @@ pub(super) static SPEC: Spec = Spec {
             may_lack: true,
             ..Document::new(&["orgs[].humanUsers[]"], user, Rule::NONE)
         },
-        Document::new(
-            &["result[]", "[]", ""],
-            user,
-            Rule::new(&["userId"], &["human{}", "machine{}"], &["UID", "provider"]),
-        ),
+        Document::new(&["result[]", "[]", ""], user, Rule::new(&["userId"], USER, &["UID", "provider"])),
         Document::new(
             &["result[]", "[]", ""],
             link,
@@ -38,6 +37,9 @@ pub(super) static SPEC: Spec = Spec {
 };
 
 fn user<'a>(record: &Record<'a>, job: &Job, draft: &mut Draft<'_>) -> Result<Verdict, Bad<'a>> {
+    if is_link(record) {
+        return link(record, job, draft);
+    }
     if record.object.get("machine")?.is_some() {
         return Ok(Verdict::Skipped("machine users"));
     }
@@ -53,8 +55,16 @@ fn user<'a>(record: &Record<'a>, job: &Job, draft: &mut Draft<'_>) -> Result<Ver
 }
 
 fn link<'a>(record: &Record<'a>, job: &Job, draft: &mut Draft<'_>) -> Result<Verdict, Bad<'a>> {
+    if !is_link(record) && ["human", "machine", "user"].iter().any(|key| record.object.has(key)) {
+        return user(record, job, draft);
+    }
     draft.chosen_uid(record, job)?;
     let provider = record.need("idpId")?.id("idpId")?;
     draft.link(&provider, "providedUserId", record.need("providedUserId")?)?;
     Ok(Verdict::Fragment)
+}
+
+/// Whether a record is a link, or one of which a half is missing.
+fn is_link(record: &Record<'_>) -> bool {
+    record.object.has("idpId") || record.object.has("providedUserId")
 }

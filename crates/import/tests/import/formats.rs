@@ -1,6 +1,7 @@
 //! What is accepted, and what it becomes.
 
 use std::fs;
+use std::io::Write as _;
 use std::sync::Arc;
 
 use headcount_block::{Progress, Status, User};
@@ -228,4 +229,46 @@ fn the_bytes_read_and_the_total_are_those_of_the_files() {
     assert_eq!(import.run().unwrap_err().to_string(), "cancelled: nothing was loaded");
     assert_eq!(progress.phase(), "reading");
     assert_eq!(progress.total_bytes(), len);
+}
+
+/// The window of a zstd frame is memory too: it is bounded by that of the load, but what usual levels need is there.
+#[test]
+fn windows_of_zstd_are_bounded_by_the_memory() {
+    let framed = |level, window: u32| {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), level).unwrap();
+        encoder.window_log(window).unwrap();
+        let line = b"{\"UID\":\"a\"}\n";
+        // In two pieces, so that the length is not known and the window stands in the frame.
+        encoder.write_all(line).unwrap();
+        encoder.flush().unwrap();
+        encoder.write_all(b"{\"UID\":\"b\"}\n").unwrap();
+        encoder.finish().unwrap()
+    };
+    for (memory, level, window, fits) in
+        [(16 << 20, 19, 23, true), (16 << 20, 3, 27, false), (128 << 20, 3, 27, true), (1 << 30, 22, 27, true)]
+    {
+        let options = LoadOptions { memory, ..LoadOptions::default() };
+        let outcome = load_with(&store(), Format::Auto, &[&framed(level, window)], options);
+        match outcome {
+            Ok(report) => assert!(fits && report.users == 2, "{memory} {window}"),
+            Err(error) => {
+                let message = error.to_string();
+                assert!(!fits && message.contains("--memory") && message.contains("zstd -d"), "{message}");
+                assert!(!message.contains("damaged"), "{message}");
+            }
+        }
+    }
+}
+
+/// Tools write a comment first, and fold it.
+#[test]
+fn ldif_may_begin_with_a_folded_comment() {
+    let text = "# a long comment of the tool that wrote it,\n  which goes on\n#\n dn: x\n\nversion: 1\n\ndn: uid=ana,o=x\n\
+                objectClass: person\nuid: ana\n";
+    for format in [Format::Auto, Format::Ldif] {
+        let store = store();
+        load(&store, format, text).unwrap();
+        assert_eq!(users(&store), [User::new("ana")]);
+    }
+    assert!(load(&store(), Format::Ldif, "# a\n comment\nuid,provider,providerUID\n").is_err());
 }

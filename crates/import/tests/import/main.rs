@@ -13,8 +13,11 @@ mod formats;
 mod handover;
 mod mapping;
 mod options;
+mod rejects;
 mod skip_invalid;
 mod systems;
+mod tables;
+mod variants;
 
 use std::io::{self, Cursor, Write};
 use std::sync::{Arc, Mutex};

@@ -92,7 +92,7 @@ fn known_names_of_providers_become_gigyas_before_identities_are_compared() {
 }
 
 /// Loads `content` with its rejects, which are given back.
-fn rejects_of(store: &Store, format: Format, content: &[u8]) -> (Report, String) {
+pub(crate) fn rejects_of(store: &Store, format: Format, content: &[u8]) -> (Report, String) {
     let out = Shared::default();
     let options = LoadOptions { skip_rejected: true, ..LoadOptions::default() };
     let import = Import::new(store).format(format).options(options).rejects(Some(Box::new(out.clone())));
@@ -205,4 +205,42 @@ fn a_table_without_a_last_line_end_is_suspected() {
     let suspected = |warnings: Vec<String>| warnings.iter().any(|w| w.contains("no line end"));
     assert!(!suspected(warnings(&whole)));
     assert!(suspected(warnings(whole.trim_ascii_end())));
+}
+
+/// What has one UID says so, whether its format is given or told by content.
+#[test]
+fn a_uid_that_cannot_be_chosen_is_refused_by_every_input() {
+    let csv = "uid,provider,providerUID,email\na,google,1,e@x\n";
+    for (format, text, uid) in [
+        (Format::Ndjson, "{\"UID\":\"a\",\"email\":\"e@x\",\"identities\":[]}\n", "email"),
+        (Format::Ndjson, "{\"UID\":\"a\",\"email\":\"e@x\",\"identities\":[]}\n", "UID"),
+        (Format::GigyaJson, "{\"users\":[{\"UID\":\"a\",\"email\":\"e@x\"}],\"usersCount\":1}", "email"),
+        (Format::Csv, csv, "email"),
+        (Format::NextAuth, "userId,provider,providerAccountId,email\nn1,google,1,e@x\n", "email"),
+        (Format::Auth0, "user_id,email\nauth0|1,e@x\n", "email"),
+        (Format::Supabase, "id,aud,email\nu1,x,e@x\n", "email"),
+        (Format::Cognito, "cognito:username,email_verified,email,sub\nana,true,e@x,s\n", "email"),
+        (Format::Auth0, "{\"user_id\":\"auth0|1\",\"email\":\"e@x\"}\n", "email"),
+    ] {
+        for given in [Format::Auto, format] {
+            let store = store();
+            let import = inputs(Import::new(&store).format(given), &[text.as_bytes()]).uid(Some(uid.to_owned()));
+            let error = import.run().map(|report| report.users).unwrap_err();
+            let message = error.to_string();
+            assert_eq!(error.kind(), ErrorKind::Usage, "{message}");
+            assert!(message.contains("cannot be") && message.contains(format.as_str()), "{message}");
+        }
+    }
+    // The name of what it is anyway is no choice of another; so is that of the other of two tables.
+    for (text, uid, found) in [
+        ("userId,provider,providerAccountId\nn1,google,1\n", "user_id", "n1: google 1"),
+        ("user_id,provider,provider_id,identity_data\nu1,google,1,{}\n", "id", "u1: google 1"),
+        ("user_id,provider,provider_id,identity_data\nu1,google,1,{}\n", "user_id", "u1: google 1"),
+        ("cognito:username,email_verified,sub\nana,true,s\n", "Username", "ana:"),
+        ("cognito:username,email_verified,sub\nana,true,s\n", "sub", "s:"),
+    ] {
+        let store = store();
+        inputs(Import::new(&store), &[text.as_bytes()]).uid(Some(uid.to_owned())).run().unwrap();
+        assert_eq!(shown(&users(&store)), found);
+    }
 }

@@ -187,6 +187,30 @@ fn a_destination_of_its_own_is_opened_when_it_is_needed() {
     }
 }
 
+/// All sheets can be given to an import when only the second has records; a report says that users came in parts.
+#[test]
+fn a_sheet_without_records_has_its_header_when_another_has_some() {
+    let users_table = b"id,aud\nu1,x\n";
+    let links = b"provider_id,user_id,identity_data,provider\n1,u1,{},google\n,u1,{},github\n";
+    for (links, first_text, parts) in [(&links[..], "id,aud\r\n", 2), (&links[..58], "", 2)] {
+        let (first, apart) = (Shared::default(), Shared::default());
+        let store = store();
+        let to = apart.clone();
+        let import = Import::new(&store).options(skip()).rejects(Some(Box::new(first.clone())));
+        let import = import.rejects_apart(move |_| Ok(Box::new(to.clone())));
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str, text: &[u8]| {
+            std::fs::write(dir.path().join(name), text).unwrap();
+            Input::path(dir.path().join(name))
+        };
+        let import = import.input(path("users.csv", users_table)).input(path("links.csv", links));
+        let report = import.run().unwrap();
+        assert_eq!((first.text().as_str(), report.parts), (first_text, parts), "{report:?}");
+        assert_eq!(apart.text().is_empty(), first_text.is_empty());
+    }
+    assert_eq!(load(&store(), Format::Ndjson, &["{\"UID\":\"a\"}\n"]).0.parts, 0);
+}
+
 fn sorted(text: &str) -> Vec<&str> {
     let mut lines: Vec<_> = text.lines().collect();
     lines.sort_unstable();

@@ -162,7 +162,8 @@ impl<'r> Shown<'r> {
         let renamed = report.providers.iter().filter_map(|p| p.written_as.as_ref().map(|name| (p, name)));
         for (provider, name) in renamed.take(SHOWN) {
             let identities = human_count(provider.identities);
-            ui.note(&format!("  {identities} identities of {} are written as {name}", provider.provider));
+            let provider = provider.provider.escape_debug();
+            ui.note(&format!("  {identities} identities of {provider} are written as {name}"));
         }
     }
 
@@ -174,7 +175,8 @@ impl<'r> Shown<'r> {
         let lost = &report.identities_left_out_by_provider;
         for left in lost.iter().take(SHOWN) {
             let identities = human_count(left.identities);
-            ui.note(&format!("  {identities} identities of {} were left out: {}", left.provider, left.reason));
+            let provider = left.provider.escape_debug();
+            ui.note(&format!("  {identities} identities of {provider} were left out: {}", left.reason));
         }
         if let Some(more) = lost.len().checked_sub(SHOWN).filter(|more| *more > 0) {
             ui.note(&format!("  and {more} more such lines; --json lists all"));

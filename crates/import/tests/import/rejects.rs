@@ -1,0 +1,96 @@
+//! Files of rejects, mended and read again: nothing that they say may be passed over.
+
+use headcount_import::{ErrorKind, Format};
+
+use super::options::rejects_of;
+use super::systems::shown;
+use super::{load, store, users};
+
+/// What a file of rejects holds comes back as it was: pending users as pending ones, and nothing of it is passed over.
+#[test]
+fn rejects_of_pending_users_come_back_as_pending_ones() {
+    let search = r#"{"results":[{"UID":"a","isRegistered":true},{"UID":"","isRegistered":false},
+        {"UID":"a","isRegistered":false,"identities":[]}],"totalCount":3}"#;
+    let import = r#"{"settings":{"importFormat":"gigya-users-import","finalizeRegistration":false},"accounts":[
+        {"UID":"a"},{"UID":"","profile":{"a":1}},{},{"UID":"a","identities":[{"provider":"p","providerUID":"1"}]}]}"#;
+    let cognito = "cognito:username,email_verified,cognito:user_status\na,true,CONFIRMED\na,true,UNCONFIRMED\n";
+    for (format, text, mend, expected) in [
+        (Format::GigyaSearch, search, [("\"\"", "\"b\""), ("\"a\"", "\"c\"")], "b (pending):; c (pending):"),
+        (
+            Format::GigyaImport,
+            import,
+            [("\"\"", "\"b\""), ("\"a\",\"s", "\"c\",\"s")],
+            "b (pending):; c (pending): p 1",
+        ),
+        (Format::Cognito, cognito, [("\na,", "\nc,"), ("", "")], "c (pending):"),
+    ] {
+        let (_, rejects) = rejects_of(&store(), format, text.as_bytes());
+        let mut mended = rejects.replace("{\"status\":\"pending\"}\n", "");
+        for (from, to) in mend.into_iter().filter(|(from, _)| !from.is_empty()) {
+            assert!(mended.contains(from), "{mended}");
+            mended = mended.replacen(from, to, 1);
+        }
+        let store = store();
+        load(&store, format, &mended).unwrap_or_else(|e| panic!("{format}: {e}: {mended}"));
+        assert_eq!(shown(&users(&store)), expected, "{mended}");
+        // Without the format they are not read as if all were registered.
+        let again = super::store();
+        match load(&again, Format::Auto, &mended) {
+            Ok(_) => assert_eq!(shown(&users(&again)), expected, "{mended}"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Usage, "{error}"),
+        }
+    }
+}
+
+/// The rejects of one input hold users and links, and users in our own form, all in one file.
+#[test]
+fn rejects_of_users_and_links_are_told_apart_line_by_line() {
+    let own = r#"{"UID":"2","identities":[{"provider":"h","providerUID":"x"}]}"#;
+    for (format, lines) in [
+        (Format::Zitadel, [r#"{"userId":"1","idpId":"h","providedUserId":"hh"}"#, r#"{"userId":"1","human":{}}"#]),
+        (
+            Format::Authentik,
+            [
+                r#"{"pk":7,"user":1,"source_obj":{"slug":"h"},"identifier":"hh"}"#,
+                r#"{"pk":1,"username":"ana","uuid":"u"}"#,
+            ],
+        ),
+        (
+            Format::FusionAuth,
+            [
+                r#"{"userId":"1","identityProviderName":"h","identityProviderUserId":"hh"}"#,
+                r#"{"id":"1","tenantId":"t","active":true}"#,
+            ],
+        ),
+    ] {
+        for lines in
+            [vec![lines[0], own], vec![own, lines[0]], vec![lines[1], lines[0], own], vec![lines[0], lines[1], own]]
+        {
+            let store = store();
+            let text = lines.join("\n") + "\n";
+            load(&store, format, &text).unwrap_or_else(|e| panic!("{format}: {e}: {text}"));
+            assert_eq!(shown(&users(&store)), "1: h hh; 2: h x", "{format}: {text}");
+        }
+    }
+    // What is neither is refused still.
+    for line in [r#"{"userId":"1","providedUserId":"hh"}"#, r#"{"userId":"1","idpId":"h"}"#] {
+        let error = load(&store(), Format::Zitadel, format!("{own}\n{line}\n")).unwrap_err();
+        assert!(error.to_string().contains("is missing"), "{error}");
+    }
+}
+
+/// A user that the loader refused stands among the rejects in our own form, which every format of JSON takes.
+#[test]
+fn every_format_of_json_takes_users_of_our_own_form() {
+    let own = "{\"UID\":\"p\",\"status\":\"pending\",\"identities\":[]}\n{\"UID\":\"q\",\"identities\":[]}\n";
+    let formats = Format::ALL.into_iter().filter(|format| {
+        let other = [Format::Auto, Format::Map, Format::Csv, Format::GigyaJson, Format::Ldif];
+        let tables = [Format::NextAuth, Format::OmniAuth, Format::AspNet, Format::BetterAuth];
+        !other.contains(format) && !tables.contains(format)
+    });
+    for format in formats {
+        let store = store();
+        load(&store, format, own).unwrap_or_else(|e| panic!("{format}: {e}"));
+        assert_eq!(shown(&users(&store)), "p (pending):; q:", "{format}");
+    }
+}

@@ -1,0 +1,73 @@
+//! Tables that came through other programs: line ends, blank lines and NULLs that must lose and unite nobody.
+
+use headcount_block::User;
+use headcount_import::{ErrorKind, Format};
+
+use super::systems::shown;
+use super::{load, store, users};
+
+/// Old line ends in the header swallow the rows: that is an error, as it is in rows.
+#[test]
+fn a_header_with_a_carriage_return_inside_is_refused() {
+    for (format, header) in [
+        (Format::Csv, "uid,provider,providerUID"),
+        (Format::NextAuth, "userId,provider,providerAccountId"),
+        (Format::Supabase, "user_id,provider,provider_id,identity_data"),
+    ] {
+        let fields = header.matches(',').count() - 2;
+        let row = |n: u8| format!("u{n},google,{n}{}", ",".repeat(fields));
+        for text in [
+            format!("{header}\r{}\r{}\r", row(1), row(2)),
+            format!("{header}\r{}\n{}\n", row(1), row(2)),
+            format!("{header}\r\r\n{}\r\n", row(1)),
+        ] {
+            for format in [Format::Auto, format] {
+                let error = load(&store(), format, &text).map(|report| report.users).unwrap_err();
+                let message = error.to_string();
+                assert_eq!(error.kind(), ErrorKind::Input, "{message}");
+                assert!(message.contains("carriage return") && message.contains("ends no line"), "{message}");
+            }
+        }
+        for end in ["\n", "\r\n"] {
+            let store = store();
+            load(&store, Format::Auto, [header, &row(1), &row(2), ""].join(end)).unwrap();
+            assert_eq!(shown(&users(&store)), "u1: google 1; u2: google 2");
+        }
+    }
+}
+
+#[test]
+fn blank_lines_before_the_header_are_blank_for_every_reader() {
+    for blank in [" \n", "\t\r\n", "\n \n", "\u{feff} \n", "\u{feff}\r\n\t \n"] {
+        for header in ["uid,provider,providerUID", "userId,provider,providerAccountId"] {
+            let store = store();
+            load(&store, Format::Auto, format!("{blank}{header}\nu1,google,1\n")).unwrap();
+            assert_eq!(users(&store), [User::new("u1").with_identity("google", "1")], "{blank:?} {header}");
+            let error = load(&store, Format::Auto, format!("{blank}{header}\nu1,google,2\nu2,,3\n")).unwrap_err();
+            let lines = blank.matches('\n').count();
+            assert!(error.to_string().starts_with(&format!("in: line {}, ", lines + 3)), "{error}");
+        }
+    }
+}
+
+/// What a database writes for "no value" is nobody's UID, and no identity.
+#[test]
+fn nulls_of_databases_are_no_uids_and_no_identities() {
+    for null in ["\\N", "NULL", "null"] {
+        let store = store();
+        let text = format!("id,user_id,provider,uid\n1,a,google,1\n2,{null},facebook,2\n3,{null},google,3\n");
+        let error = load(&store, Format::OmniAuth, &text).unwrap_err();
+        let message = error.to_string();
+        assert!(message.starts_with("in: line 3, ") && message.contains("no value"), "{message}");
+        assert_eq!(users(&store), []);
+        // A user whose row of a join found no identity; half an identity is an error, as with empty fields.
+        load(&store, Format::OmniAuth, format!("user_id,provider,uid\na,{null},{null}\nb,,{null}\n")).unwrap();
+        assert_eq!(users(&store), [User::new("a"), User::new("b")]);
+        for (row, part) in
+            [(format!("a,google,{null}"), "providerUID is empty"), (format!("a,{null},1"), "provider is")]
+        {
+            let error = load(&store, Format::OmniAuth, format!("user_id,provider,uid\n{row}\n")).unwrap_err();
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Variants of other systems' files: what they mean must not be mistaken for what the usual file means.
+
+use headcount_import::{Format, Import, ProviderNames};
+
+use super::systems::shown;
+use super::{inputs, load, store, users};
+
+/// In JSON that was made of the tables, `id` of an identity is the row's own.
+#[test]
+fn identities_of_supabase_are_told_from_their_rows() {
+    for (identity, expected) in [
+        (r#"{"id":"9c11-uuid","provider_id":"1001","user_id":"u1","provider":"google"}"#, "u1: google 1001"),
+        (r#"{"identity_id":"9c11-uuid","id":"1001","provider":"google"}"#, "u1: google 1001"),
+        (r#"{"identity_id":"9c11-uuid","id":"1001","provider_id":"1001","provider":"google"}"#, "u1: google 1001"),
+        (r#"{"id":"1001","provider":"google"}"#, "u1: google 1001"),
+        (r#"{"id":"1001","provider_id":null,"provider":"google"}"#, "u1: google 1001"),
+    ] {
+        let store = store();
+        load(&store, Format::Auto, format!(r#"[{{"id":"u1","aud":"authenticated","identities":[{identity}]}}]"#))
+            .unwrap();
+        assert_eq!(shown(&users(&store)), expected, "{identity}");
+    }
+    let bad = r#"[{"id":"u1","aud":"authenticated","identities":[{"provider":"google"}]}]"#;
+    assert!(load(&store(), Format::Auto, bad).unwrap_err().to_string().contains("\"id\" is missing"));
+}
+
+/// Of an identity without `userId` the user's name tells it: `Google_1001`.
+#[test]
+fn identities_of_cognito_without_an_id_have_it_in_the_name() {
+    let load = |name: &str, identities: &str| {
+        let store = store();
+        let attribute = serde_json::to_string(identities).unwrap();
+        let text = format!(
+            r#"[{{"Username":{name:?},"Attributes":[{{"Name":"sub","Value":"s1"}},
+            {{"Name":"identities","Value":{attribute}}}],"UserStatus":"EXTERNAL_PROVIDER"}}]"#
+        );
+        load(&store, Format::Auto, text).map(|_| shown(&users(&store))).map_err(|e| e.to_string())
+    };
+    let google = r#"[{"providerName":"Google","providerType":"Google"}]"#;
+    for name in ["Google_1001", "google_1001"] {
+        assert_eq!(load(name, google).unwrap(), "s1: Google 1001");
+    }
+    assert_eq!(load("My_Corp_a_b", r#"{"providerName":"My_Corp","userId":null}"#).unwrap(), "s1: My_Corp a_b");
+    let two = r#"[{"providerName":"Google"},{"providerName":"Facebook","userId":"22"}]"#;
+    assert_eq!(load("google_1001", two).unwrap(), "s1: Google 1001, Facebook 22");
+    // A name that does not say it, or says nothing.
+    for name in ["6d0c-uuid", "google_", "Google", "googleplus_1", "facebook_22"] {
+        let message = load(name, google).unwrap_err();
+        assert!(message.contains("\"userId\" is missing") && message.contains("Google_"), "{message}");
+    }
+}
+
+/// `username` is anybody's column, `cognito:username` is Cognito's.
+#[test]
+fn tables_of_cognito_are_known_by_its_own_columns() {
+    let text = "username,email_verified,provider,provider_uid\nana,true,google,1\n";
+    let error = load(&store(), Format::Auto, text).unwrap_err();
+    assert!(error.to_string().contains("no column uid"), "{error}");
+    assert!(load(&store(), Format::Auto, "username,email_verified,sub\nana,true,s\n").is_err());
+    for header in ["cognito:username,email_verified", "Cognito:Username,email_verified"] {
+        let store = store();
+        load(&store, Format::Auto, format!("{header}\nana,true\n")).unwrap();
+        assert_eq!(shown(&users(&store)), "ana:");
+    }
+    // Where the caller says what it is, the name may have lost its prefix.
+    let store = store();
+    load(&store, Format::Cognito, "username,email_verified\nana,true\n").unwrap();
+    assert_eq!(shown(&users(&store)), "ana:");
+}
+
+/// As text too, as other flags; and what is neither is no word for "registered".
+#[test]
+fn finalize_registration_is_read_as_text_and_refused_as_anything_else() {
+    let file = |value: &str| {
+        format!(
+            r#"{{"settings":{{"importFormat":"gigya-users-import","finalizeRegistration":{value}}},"accounts":[{{"UID":"a"}}]}}"#
+        )
+    };
+    for (value, pending) in [("false", 1), ("\"false\"", 1), ("true", 0), ("\"true\"", 0), ("null", 0)] {
+        assert_eq!(load(&store(), Format::Auto, file(value)).unwrap().pending, pending, "{value}");
+    }
+    for value in ["0", "\"no\"", "\"False\""] {
+        let message = load(&store(), Format::Auto, file(value)).unwrap_err().to_string();
+        assert!(message.contains("expected true or false for settings.finalizeRegistration"), "{message}");
+    }
+}
+
+/// Each document of a file has a number of its own.
+#[test]
+fn totals_of_import_files_are_added_up_in_one_file_too() {
+    let document = |uid: &str, total: u64| {
+        format!(r#"{{"settings":{{"importFormat":"x","totalRecords":{total}}},"accounts":[{{"UID":"{uid}"}}]}}"#)
+    };
+    let both = [document("a", 1), document("b", 1)].concat();
+    let report = load(&store(), Format::Auto, both).unwrap();
+    assert_eq!((report.users, report.warnings.iter().filter(|w| w.contains("were read")).count()), (2, 0));
+    let message = load(&store(), Format::Auto, [document("a", 1), document("b", 3)].concat()).unwrap_err().to_string();
+    assert!(message.contains("says 4, but 2 were read"), "{message}");
+}
+
+/// Users in our own form stand among the rejects of a system: their providers are named as the others' are.
+#[test]
+fn providers_of_users_in_our_own_form_are_renamed_with_the_others() {
+    let text = concat!(
+        r#"{"user_id":"auth0|1","identities":[{"provider":"google-oauth2","user_id":"1"}]}"#,
+        "\n",
+        r#"{"UID":"b","identities":[{"provider":"google-oauth2","providerUID":"2"}]}"#,
+        "\n"
+    );
+    for (names, provider) in [(ProviderNames::Kept, "google-oauth2"), (ProviderNames::Gigya, "google")] {
+        let store = store();
+        let import = inputs(Import::new(&store).format(Format::Auth0).provider_names(names), &[text.as_bytes()]);
+        import.run().unwrap();
+        assert_eq!(shown(&users(&store)), format!("auth0|1: {provider} 1; b: {provider} 2"));
+    }
+}
+
+/// What lies elsewhere than the first document's is not passed over, and a realm without users is worth a word.
+#[test]
+fn realms_that_lie_elsewhere_or_have_no_users_are_no_silent_nothing() {
+    let realm = |name: &str| {
+        format!(r#"{{"realm":"{name}","enabled":true,"users":[{{"id":"{name}","federatedIdentities":[]}}]}}"#)
+    };
+    let (a, b) = (realm("a"), realm("b"));
+    assert_eq!(load(&store(), Format::Auto, format!("{a}{b}")).unwrap().users, 2);
+    assert_eq!(load(&store(), Format::Auto, format!("[{a},{b}]")).unwrap().users, 2);
+    for text in [format!("{a}[{b}]"), format!("[{a}]{b}"), format!("{a}[]")] {
+        let outcome = load(&store(), Format::Auto, &text).map(|report| report.users);
+        assert!(outcome.is_err(), "{outcome:?}: {text}");
+    }
+    let warned = |text: &str| {
+        let report = load(&store(), Format::Auto, text).unwrap();
+        report.warnings.iter().any(|warning| warning.contains("no user of Keycloak was read"))
+    };
+    assert!(warned(r#"{"realm":"a","enabled":true}"#) && warned(r#"[{"realm":"a","enabled":true}]"#));
+    assert!(!warned(&format!(r#"[{{"realm":"a","enabled":true}},{b}]"#)));
+}
