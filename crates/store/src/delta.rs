@@ -14,6 +14,7 @@
 //! A group of commits is one insert batch. Keys are the group's first seq and a chunk number, big-endian; values are at
 //! most 64 KiB: the chunk, and in front of it format, number of chunks, length of the group and checksum of it.
 
+mod check;
 mod scan;
 
 use std::fs::{self, File, TryLockError};
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::files;
+use check::Checker;
 use scan::{Shown, first_seq};
 
 /// Version of the records.
@@ -313,7 +315,7 @@ pub(crate) fn read(
         Err(damage(path, "log of the delta", "a whole sled database", "one that sled gave up on"))
     })?;
     match latest {
-        Some((offset, seq)) if seq > last + 1 => Err(Error::Damage(Box::new(Damage {
+        Some((offset, seq)) if seq > last.saturating_add(1) => Err(Error::Damage(Box::new(Damage {
             file: path.join(DB),
             offset,
             what: "log of the delta (commits before this one are missing)".to_owned(),
@@ -340,13 +342,15 @@ fn latest(path: &Path) -> Result<Option<(u64, u64)>> {
 }
 
 /// Shows the groups of commits that lie in the file of a log, whole, to `each`: in no order, and some more than once. sled
-/// has no part in it.
+/// has no part in it. Records that no commit can have written are left out.
 pub(crate) fn groups(path: &Path, each: &mut dyn FnMut(Vec<Record>)) -> Result<()> {
+    let mut checker = Checker::default();
     scan(path, &mut |_, shown| {
         // What has the checksum of a group is one, unless somebody else wrote it.
         if let Shown::Whole(bytes) = shown
-            && let Ok(records) = codec().deserialize(bytes)
+            && let Ok(mut records) = codec().deserialize::<Vec<Record>>(bytes)
         {
+            records.retain(|record| checker.check(path, record).is_ok());
             each(records);
         }
     })
@@ -366,7 +370,7 @@ fn read_open(path: &Path, first: Option<u64>, each: &mut dyn FnMut(Record) -> Re
     let name = path.join(DB);
     let file = File::open(&name).map_err(|e| Error::io("open", &name, e))?;
     let mut expected = first;
-    let mut group = Group::default();
+    let (mut group, mut checker) = (Group::default(), Checker::default());
     let outcome = db.iter().try_for_each(|entry| {
         let (key, value) = entry.map_err(|e| damage(path, "log", "a readable entry", e.to_string()))?;
         let Some(whole) = group.add(path, expected, &key, &value)? else { return Ok(()) };
@@ -374,29 +378,17 @@ fn read_open(path: &Path, first: Option<u64>, each: &mut dyn FnMut(Record) -> Re
             .deserialize(&whole)
             .map_err(|e| damage(path, "record of the log", "a group of commits", e.to_string()))?;
         for record in records {
-            check(path, expected, &record)?;
-            expected += 1;
+            if record.seq != expected {
+                return Err(damage(path, "seq of a record of the log", expected.to_string(), record.seq.to_string()));
+            }
+            checker.check(path, &record)?;
+            expected = expected.saturating_add(1);
             each(record)?;
         }
         Ok(())
     });
     let_go(db, path, &file)?;
     outcome.map(|()| expected.saturating_sub(1))
-}
-
-/// Checks what bincode cannot: order of seqs, and that rows are rows.
-fn check(path: &Path, expected: u64, record: &Record) -> Result<()> {
-    if record.seq != expected {
-        return Err(damage(path, "seq of a record of the log", expected.to_string(), record.seq.to_string()));
-    }
-    for change in &record.changes {
-        if let Logged::Row(row) = change {
-            RowRef::parse(row).and_then(|r| r.to_user()).map_err(|f| Error::fault(f, path, 0))?;
-        } else if change.parts().0.is_empty() || std::str::from_utf8(change.parts().0).is_err() {
-            return Err(damage(path, "UID in the log", "a UID", "no valid one"));
-        }
-    }
-    Ok(())
 }
 
 /// The chunks of one group as they are read.
@@ -465,114 +457,4 @@ fn codec() -> impl bincode::Options {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-
-    use super::*;
-
-    #[test]
-    fn a_database_that_another_thread_still_holds_is_closed_when_it_lets_go() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = Log::create(dir.path(), 1).unwrap();
-        let path = log.path.clone();
-        let held = log.db.clone();
-        let thread = thread::spawn(move || {
-            thread::sleep(Duration::from_millis(50));
-            drop(held);
-        });
-        drop(log);
-        open(&path).unwrap();
-        thread.join().unwrap();
-    }
-
-    fn group(seq: u64, bytes: usize) -> Record {
-        let uid = vec![b'u'; bytes];
-        Record { seq, time_ms: 1 << 40, sums: [[0; 10]; 2], changes: vec![Logged::Deleted(uid)] }
-    }
-
-    /// sled wrote leaves over 128 KiB to files of their own, which nobody fsynced: a power cut lost commits that had been
-    /// durable long before.
-    #[test]
-    fn everything_is_in_the_one_file_that_is_fsynced() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = Log::create(dir.path(), 1).unwrap();
-        // Values as long as they get, short ones, and groups of several values.
-        let sizes = [CHUNK - 300, 10, 3 * CHUNK, CHUNK - 300, 8_000, 20 * CHUNK];
-        let groups: Vec<Record> = (1..).zip(sizes.into_iter().cycle().take(240)).map(|(s, b)| group(s, b)).collect();
-        let blobs = || fs::read_dir(path_of(dir.path(), 1).join("blobs")).unwrap().count();
-        for record in &groups {
-            log.append(std::slice::from_ref(record)).unwrap();
-            log.sync().unwrap();
-            assert_eq!(blobs(), 0, "at seq {}", record.seq);
-        }
-        for seq in 241..400 {
-            log.append(&[group(seq, CHUNK - 300)]).unwrap();
-        }
-        log.close().unwrap();
-        assert_eq!(blobs(), 0);
-        let mut found = Vec::new();
-        let path = path_of(dir.path(), 1);
-        let mut scanned = BTreeMap::new();
-        super::groups(&path, &mut |records| drop(scanned.insert(records[0].seq, records))).unwrap();
-        assert_eq!(latest(&path).unwrap().unwrap().1, 399);
-        let last = read(&path, 1, true, &mut |record| {
-            found.push(record);
-            Ok(())
-        });
-        assert_eq!(last.unwrap(), 399);
-        assert!(found[..240] == groups);
-        assert_eq!(blobs(), 0);
-        assert!(scanned.iter().all(|(seq, group)| *group == found[*seq as usize - 1..*seq as usize]));
-        // What sled has written anew stands without its key: of longer groups the file then shows the beginning alone.
-        let short = |record: &&Record| record.changes[0].parts().0.len() < CHUNK;
-        assert!(found.iter().filter(short).all(|record| scanned.contains_key(&record.seq)));
-        let mut begun = BTreeSet::new();
-        let mut begins = |bytes: &[u8]| begun.extend(first_seq(bytes));
-        scan(&path, &mut |_, shown| match shown {
-            Shown::Whole(bytes) | Shown::Begun(bytes) => begins(bytes),
-        })
-        .unwrap();
-        assert!(begun.into_iter().eq(1..=399), "the file shows every group that sled shows");
-    }
-
-    /// sled took the damage for the end of the log: all commits after it were gone, and nobody was told.
-    #[test]
-    fn damage_in_the_middle_of_a_log_is_not_its_end() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = Log::create(dir.path(), 1).unwrap();
-        for seq in 1..=9 {
-            log.append(&[group(seq, 400)]).unwrap();
-            log.sync().unwrap();
-        }
-        log.close().unwrap();
-        let (path, db) = (path_of(dir.path(), 1), path_of(dir.path(), 1).join(DB));
-        let whole = fs::read(&db).unwrap();
-        let mut starts = Vec::new();
-        scan(&path, &mut |offset, shown| {
-            let (Shown::Whole(bytes) | Shown::Begun(bytes)) = shown;
-            starts.push((offset as usize, first_seq(bytes).unwrap()));
-        })
-        .unwrap();
-        let there = dir.path().join("copy");
-        let broken = |at: usize, synced: bool| {
-            files::remove_tree(&there).unwrap();
-            copy(&path, &there).unwrap();
-            let mut bytes = whole.clone();
-            bytes[at] ^= 1;
-            fs::write(there.join(DB), bytes).unwrap();
-            read(&there, 1, synced, &mut |_| Ok(()))
-        };
-        for (at, seq) in starts {
-            match (seq, broken(at + 100, true)) {
-                // What a crash leaves of a group that nobody was told of looks the same.
-                (9, last) => assert_eq!(last.unwrap(), 8),
-                (_, Err(Error::Damage(damage))) => {
-                    assert_eq!(damage.found, "a commit with seq 9");
-                    assert_eq!(damage.file, there.join(DB));
-                }
-                (_, other) => panic!("{seq}: {other:?}"),
-            }
-            assert_eq!(broken(at + 100, false).unwrap(), seq - 1, "buffered groups are lost in any order");
-        }
-    }
-}
+mod tests;
