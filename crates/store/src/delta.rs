@@ -18,6 +18,7 @@ mod check;
 mod scan;
 
 use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -359,7 +360,10 @@ pub(crate) fn groups(path: &Path, each: &mut dyn FnMut(Vec<Record>)) -> Result<(
 fn scan(path: &Path, each: &mut dyn FnMut(u64, Shown<'_>)) -> Result<()> {
     let name = path.join(DB);
     let file = File::open(&name).map_err(|e| Error::io("open", &name, e))?;
-    scan::groups(&file, each).map_err(|e| Error::io("read", &name, e))
+    scan::groups(&file, each).map_err(|e| match e.kind() {
+        ErrorKind::InvalidData => damage(&name, "log of the delta", "the groups of a log", e.to_string()),
+        _ => Error::io("read", &name, e),
+    })
 }
 
 fn read_open(path: &Path, first: Option<u64>, each: &mut dyn FnMut(Record) -> Result<()>) -> Result<u64> {
