@@ -6,7 +6,9 @@
 //! - What is longer than a quarter of a segment it keeps in a file of its own, without any fsync, even where it only
 //!   writes again what was durable. Segments are so long that a full leaf of our longest values is never that.
 //! - A generation is written in one life of the process, insert-only, and never cleaned: it gives no space back.
-//! - A leftover `snap.*.generating` makes every later open fail: it is removed first, under our own lock.
+//! - A leftover `snap.*.generating` makes every later open fail, and what a snapshot says it believes: both are removed
+//!   first, under our own lock. An open of the log alone finds the same.
+//! - It asks for as much memory as a message has it believe (`delta/pages.rs`): that ends the process, and is looked for.
 //! - Its drop panics after an I/O error: [`Log::close`] takes the database apart where that cannot reach the caller.
 //! - It takes damage in its log for the end of it. What was written is therefore looked for in the file as well.
 //! - Its threads may hold the file, written to and locked, for a moment after the drop: closing waits for them.
@@ -15,6 +17,7 @@
 //! most 64 KiB: the chunk, and in front of it format, number of chunks, length of the group and checksum of it.
 
 mod check;
+mod pages;
 mod scan;
 
 use std::fs::{self, File, TryLockError};
@@ -31,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::files;
 use check::Checker;
+use pages::Refused;
 use scan::{Shown, first_seq};
 
 /// Version of the records.
@@ -302,13 +306,15 @@ pub(crate) fn read(
 ) -> Result<u64> {
     let first = first.into();
     for entry in files::entries(path)? {
-        if entry.to_string_lossy().ends_with(".generating") {
+        // A leftover or a snapshot: the file has all that it says, and places beyond the end of it are believed.
+        if entry.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snap.")) {
             files::remove_if_there(&entry)?;
         }
     }
     if !path.join(DB).is_file() {
         return Err(damage(path, "log of the delta", "a sled database", "no file `db`"));
     }
+    look(path)?;
     // sled writes to what it opens.
     let latest = if synced { latest(path)? } else { None };
     // sled panics over some damage: that is damage to us, too.
@@ -326,6 +332,15 @@ pub(crate) fn read(
         }))),
         _ => Ok(last),
     }
+}
+
+/// Checks what sled would believe of the file of a log.
+fn look(path: &Path) -> Result<()> {
+    let file = path.join(DB);
+    let looked = File::open(&file).and_then(|file| pages::look(&file)).map_err(|e| Error::io("read", &file, e))?;
+    let Some(Refused { offset, expected, found }) = looked else { return Ok(()) };
+    let what = "message of the log".to_owned();
+    Err(Error::Damage(Box::new(Damage { file, offset, what, expected, found, uids: None })))
 }
 
 /// Greatest seq that a group in the file of a log begins with, and where that lies.

@@ -203,3 +203,37 @@ fn what_no_commit_can_have_written_is_damage_and_a_loss() {
         }
     }
 }
+
+/// sled asked for a table of as many pages as one message said that there are: the process ended.
+#[test]
+fn a_message_of_more_pages_than_the_log_has_room_for_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::create(dir.path(), 1).unwrap();
+    for seq in 1..=3_000 {
+        log.append(&[group(seq, 30)]).unwrap();
+    }
+    log.close().unwrap();
+    let (path, db) = (path_of(dir.path(), 1), path_of(dir.path(), 1).join(DB));
+    let (messages, bytes, page, end) = pages::tests::measure(&File::open(&db).unwrap());
+    assert!(messages > 3_000 && page > 100, "{messages} messages, {page} pages");
+    assert!(bytes / page > 4 * 128, "{bytes} bytes, {page} pages");
+    let (there, whole) = (dir.path().join("copy"), fs::read(&db).unwrap());
+    let with = |message: &[u8]| {
+        files::remove_tree(&there).unwrap();
+        copy(&path, &there).unwrap();
+        let mut bytes = whole.clone();
+        bytes.truncate(usize::try_from(end).unwrap());
+        bytes.extend(message);
+        fs::write(there.join(DB), bytes).unwrap();
+        read(&there, 1, true, &mut |_| Ok(()))
+    };
+    assert_eq!(with(&[]).unwrap(), 3_000);
+    assert_eq!(with(&pages::tests::message(4, 0, page, &[])[..9]).unwrap(), 3_000, "half a message is the end");
+    let torn = [&[1], &pages::tests::message(8, 0, 1 << 33, b"x")[1..]].concat();
+    assert_eq!(with(&torn).unwrap(), 3_000, "one with another checksum too");
+    for (kind, page) in [(8, 1 << 33), (4, 1 << 40), (8, u64::MAX), (9, 5)] {
+        let Error::Damage(damage) = with(&pages::tests::message(kind, 0, page, &[0; 8])).unwrap_err() else { panic!() };
+        assert_eq!((damage.offset, &damage.file), (end, &there.join(DB)), "{damage}");
+        assert!(damage.found.starts_with(&format!("page {page}")), "{damage}");
+    }
+}
