@@ -192,9 +192,16 @@ impl Segment {
     fn verify_block(&self, bytes: &[u8], offset: u64, number: u32) -> Result<()> {
         let block = self.parse_first(bytes, offset)?;
         block.verify(self.block_id(number)).map_err(|f| self.block_fault(f, number))?;
-        let (found, expected) = (block.users(), self.entry(number)?.users);
+        let entry = self.entry(number)?;
+        let (found, expected) = (block.users(), entry.users);
         if found != expected as usize {
             let fault = Fault::new("users of the block against the block index", 28, u64::from(expected), found as u64);
+            return Err(self.block_fault(fault, number));
+        }
+        let (found, expected) = (block.as_bytes().len(), entry.len);
+        if found != expected as usize {
+            let fault =
+                Fault::new("length of the block against the block index", 32, u64::from(expected), found as u64);
             return Err(self.block_fault(fault, number));
         }
         self.blocks_seen.set(number as usize);

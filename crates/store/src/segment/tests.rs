@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use headcount_block::{Dictionary, DictionaryBuilder, Progress, RowBuf, Status, Totals, User};
 
+use super::footer::{Footer, Section};
 use super::tombstones::Tombstone;
 use super::*;
 use crate::backing::Backend;
@@ -235,6 +236,59 @@ fn verification_finds_tombstones_out_of_order() {
     std::fs::write(&damaged, &bytes).unwrap();
     let segment = Segment::open(&damaged, id, Backend::Auto).unwrap();
     assert_eq!(damages(&segment), ["UID order of the tombstones"]);
+}
+
+/// The segment at `path` with a section that somebody else wrote, and checksums that are right.
+fn forged(path: &std::path::Path, of: fn(&mut Footer) -> &mut Section, change: impl FnOnce(&mut [u8])) -> PathBuf {
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = bytes.len() - footer::FOOTER_LEN;
+    let mut footer = Footer::decode(&bytes[at..], path, 0).unwrap();
+    let section = of(&mut footer);
+    let start = usize::try_from(section.offset).unwrap();
+    let content = &mut bytes[start..][..usize::try_from(section.len).unwrap()];
+    change(content);
+    section.checksum = headcount_block::checksum(content);
+    bytes.truncate(at);
+    bytes.extend(footer.encode());
+    let forged = path.with_extension("forged");
+    std::fs::write(&forged, &bytes).unwrap();
+    forged
+}
+
+/// Every block was as long as the index says: 4 GiB of memory for a look at one row, and verification saw nothing.
+#[test]
+fn a_block_index_of_blocks_that_are_too_long_or_overlap_is_refused() {
+    let mut place = Place::new();
+    let from = source(&mut place, 20_000);
+    let (blocks, path, id) = (from.footer().blocks as usize, from.path().to_path_buf(), from.footer().file_id);
+    let len = |entry: usize| 8 + 24 * entry + 8;
+    let set = |bytes: &mut [u8], at: usize, value: u32| bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    let length = from.entry(0).unwrap().len;
+    for (entry, value, expected) in [
+        (0, u32::MAX, "length of a block in the block index"),
+        (1, (4 << 20) + 64, "length of a block in the block index"),
+        (1, 0, "length of a block in the block index"),
+        (0, length + 64, "place of a block in the block index"),
+    ] {
+        let forged = forged(&path, |f| &mut f.block_index, |bytes| set(bytes, len(entry), value));
+        for backend in BACKENDS {
+            assert_eq!(what(Segment::open(&forged, id, backend).unwrap_err()), expected);
+        }
+        let remains = Remains::open(&forged, id, None).unwrap();
+        assert_eq!(
+            (remains.found.len(), remains.damages[0].what.as_str()),
+            (blocks, expected),
+            "found by their headers"
+        );
+    }
+    let last = from.entry(u32::try_from(blocks - 1).unwrap()).unwrap().len;
+    let forged = forged(&path, |f| &mut f.block_index, |bytes| set(bytes, len(blocks - 1), last + 64));
+    for backend in BACKENDS {
+        let segment = Segment::open(&forged, id, backend).unwrap();
+        let expected = "length of the block against the block index";
+        assert_eq!(what(segment.block(u32::try_from(blocks - 1).unwrap(), false).unwrap_err()), expected);
+        assert_eq!(damages(&segment), [expected]);
+    }
 }
 
 /// A segment of `users` with base seq 100, every third with a seq of its own.
