@@ -337,7 +337,8 @@ pub(crate) fn read(
 /// Checks what sled would believe of the file of a log.
 fn look(path: &Path) -> Result<()> {
     let file = path.join(DB);
-    let looked = File::open(&file).and_then(|file| pages::look(&file)).map_err(|e| Error::io("read", &file, e))?;
+    let looked =
+        files::open_file(&file).and_then(|file| pages::look(&file)).map_err(|e| Error::io("read", &file, e))?;
     let Some(Refused { offset, expected, found }) = looked else { return Ok(()) };
     let what = "message of the log".to_owned();
     Err(Error::Damage(Box::new(Damage { file, offset, what, expected, found, uids: None })))
@@ -374,7 +375,7 @@ pub(crate) fn groups(path: &Path, each: &mut dyn FnMut(Vec<Record>)) -> Result<(
 
 fn scan(path: &Path, each: &mut dyn FnMut(u64, Shown<'_>)) -> Result<()> {
     let name = path.join(DB);
-    let file = File::open(&name).map_err(|e| Error::io("open", &name, e))?;
+    let file = files::open_file(&name).map_err(|e| Error::io("open", &name, e))?;
     scan::groups(&file, each).map_err(|e| match e.kind() {
         ErrorKind::InvalidData => damage(&name, "log of the delta", "the groups of a log", e.to_string()),
         _ => Error::io("read", &name, e),

@@ -3,16 +3,15 @@
 //! A fixed preamble comes first (magic, versions, feature masks, length, checksums), so that a file of another version
 //! is recognized before its body is read. The body is bincode with fixed configuration, size-limited.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use bincode::Options as _;
-use headcount_block::{ClassSums, Damage, Origin, Totals, checksum};
+use headcount_block::{ClassSums, Damage, Fault, Origin, Totals, checksum};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::files::{MANIFEST, MANIFEST_PREVIOUS, replace};
+use crate::files::{MANIFEST, MANIFEST_PREVIOUS, read_up_to, replace};
 
 /// Version of all file formats of a store that this crate writes, and the greatest that it reads.
 pub(crate) const FORMAT_VERSION: u32 = 1;
@@ -137,11 +136,22 @@ impl Manifest {
     /// Reads the current manifest of the store in `dir`.
     pub(crate) fn read(dir: &Path, writable: bool) -> Result<Self> {
         let path = dir.join(MANIFEST);
-        let bytes = fs::read(&path).map_err(|e| match e.kind() {
-            ErrorKind::NotFound => Error::NotAStore { path: dir.to_path_buf(), why: "it holds no MANIFEST" },
-            _ => Error::io("read", &path, e),
-        })?;
-        Self::decode(&bytes, &path, writable)
+        Self::read_file(&path, writable).map_err(|e| match e {
+            Error::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
+                Error::NotAStore { path: dir.to_path_buf(), why: "it holds no MANIFEST" }
+            }
+            other => other,
+        })
+    }
+
+    /// Reads the manifest in the file `path`.
+    pub(crate) fn read_file(path: &Path, writable: bool) -> Result<Self> {
+        let most = PREAMBLE as u64 + BODY_MAX;
+        let (bytes, found) = read_up_to(path, most).map_err(|e| Error::io("read", path, e))?;
+        if found > most {
+            return Err(Error::fault(Fault::new("manifest length", 40, most, found), path, 0));
+        }
+        Self::decode(&bytes, path, writable)
     }
 
     pub(crate) fn decode(bytes: &[u8], path: &Path, writable: bool) -> Result<Self> {
@@ -204,4 +214,32 @@ fn codec() -> impl bincode::Options {
         .with_little_endian()
         .with_limit(BODY_MAX)
         .reject_trailing_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// It was read whole, however long: zeros that take no room on disk filled the memory, and a pipe was waited for.
+    #[test]
+    fn what_is_too_long_or_no_file_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, previous) = (dir.path().join(MANIFEST), dir.path().join(MANIFEST_PREVIOUS));
+        fs::File::create(&path).unwrap().set_len(1 << 36).unwrap();
+        let Error::Damage(damage) = Manifest::read(dir.path(), false).unwrap_err() else { panic!() };
+        assert_eq!(damage.what, "manifest length");
+        for path in [&path, &previous] {
+            let _ = fs::remove_file(path);
+            assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+        }
+        let error = Manifest::read(dir.path(), false).unwrap_err();
+        assert!(matches!(error, Error::Io { .. }), "{error}");
+        let to = dir.path().join("new");
+        let error = crate::salvage(dir.path(), to, &std::sync::Arc::default()).unwrap_err();
+        assert!(matches!(error, Error::NotAStore { .. } | Error::Io { .. }), "{error}");
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(Manifest::read(dir.path(), false), Err(Error::NotAStore { .. })));
+    }
 }

@@ -255,6 +255,24 @@ fn forged(path: &std::path::Path, of: fn(&mut Footer) -> &mut Section, change: i
     forged
 }
 
+/// A section of zeros that take no room on disk was read whole.
+#[test]
+fn a_dictionary_that_is_longer_than_one_gets_is_not_read() {
+    let mut place = Place::new();
+    let from = source(&mut place, 10);
+    let (path, id) = (from.path().to_path_buf(), from.footer().file_id);
+    let forged = forged(&path, |f| &mut f.dictionary, |_| {});
+    let file = std::fs::OpenOptions::new().write(true).open(&forged).unwrap();
+    let (at, len) = (from.bytes().next_multiple_of(4096), 1 << 33);
+    file.set_len(at + len).unwrap();
+    let footer = Footer { dictionary: Section { offset: at, len, checksum: 0 }, ..from.footer().clone() };
+    std::os::unix::fs::FileExt::write_all_at(&file, &footer.encode(), at + len).unwrap();
+    for backend in BACKENDS {
+        assert_eq!(what(Segment::open(&forged, id, backend).unwrap_err()), "provider dictionary length");
+    }
+    assert_eq!(Remains::open(&forged, id, None).unwrap().damages[0].what, "provider dictionary length");
+}
+
 /// Every block was as long as the index says: 4 GiB of memory for a look at one row, and verification saw nothing.
 #[test]
 fn a_block_index_of_blocks_that_are_too_long_or_overlap_is_refused() {
