@@ -20,8 +20,8 @@ mod check;
 mod pages;
 mod scan;
 
-use std::fs::{self, File, TryLockError};
-use std::io::ErrorKind;
+use std::fs::{self, File, Metadata, TryLockError};
+use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -53,6 +53,10 @@ const LET_GO: Duration = Duration::from_secs(2);
 const SEGMENT: usize = 8 << 20;
 /// The file of a sled database that holds the data.
 const DB: &str = "db";
+/// The file with its settings.
+const CONF: &str = "conf";
+/// The directory for values that are too long: there are none.
+const BLOBS: &str = "blobs";
 
 /// One commit as it is logged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -306,6 +310,7 @@ pub(crate) fn read(
 ) -> Result<u64> {
     let first = first.into();
     for entry in files::entries(path)? {
+        expect_kind(&entry, fs::symlink_metadata(&entry))?;
         // A leftover or a snapshot: the file has all that it says, and places beyond the end of it are believed.
         if entry.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snap.")) {
             files::remove_if_there(&entry)?;
@@ -453,19 +458,28 @@ impl Group {
     }
 }
 
-/// Copies the generation in `from` to the new directory `to`.
+/// Copies the generation in `from` to the new directory `to`: what sled cannot do without.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     files::create_dir(to)?;
-    for entry in files::entries(from)? {
-        let target = to.join(entry.file_name().unwrap_or_default());
-        if entry.is_dir() {
-            copy(&entry, &target)?;
-        } else {
-            fs::copy(&entry, &target).map_err(|e| Error::io("copy", &entry, e))?;
-            files::writable(&target)?;
+    for name in [CONF, DB] {
+        let (entry, target) = (from.join(name), to.join(name));
+        match fs::symlink_metadata(&entry) {
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            found => expect_kind(&entry, found)?,
         }
+        fs::copy(&entry, &target).map_err(|e| Error::io("copy", &entry, e))?;
+        files::writable(&target)?;
     }
     Ok(())
+}
+
+/// Refuses what sled would follow or wait for: everything but files, and the directory that it makes.
+fn expect_kind(entry: &Path, found: io::Result<Metadata>) -> Result<()> {
+    let found = found.map_err(|e| Error::io("look at", entry, e))?;
+    if found.is_file() || found.is_dir() && entry.ends_with(BLOBS) {
+        return Ok(());
+    }
+    Err(damage(entry, "file of a log", "a regular file", "something else"))
 }
 
 fn codec() -> impl bincode::Options {

@@ -237,3 +237,44 @@ fn a_message_of_more_pages_than_the_log_has_room_for_is_damage() {
         assert!(damage.found.starts_with(&format!("page {page}")), "{damage}");
     }
 }
+
+/// Links to the directory itself were followed forty levels deep, and a pipe was waited for.
+#[test]
+fn a_generation_is_its_own_files_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::create(dir.path(), 1).unwrap();
+    log.append(&[group(1, 30)]).unwrap();
+    log.close().unwrap();
+    let (path, there) = (path_of(dir.path(), 1), dir.path().join("copy"));
+    let pipe =
+        |name: &str| assert!(std::process::Command::new("mkfifo").arg(path.join(name)).status().unwrap().success());
+    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, path.join(name)).unwrap();
+    link(".", "a");
+    link(".", "b");
+    pipe("c");
+    copy(&path, &there).unwrap();
+    let mut names: Vec<_> = files::entries(&there).unwrap();
+    names.sort();
+    assert_eq!(names, [there.join("conf"), there.join(DB)]);
+    assert_eq!(read(&there, 1, true, &mut |_| Ok(())).unwrap(), 1);
+    // sled itself would open some of them.
+    let refused = |names: &[&str]| {
+        let Error::Damage(damage) = read(&path, 1, true, &mut |_| Ok(())).unwrap_err() else { panic!() };
+        assert!(names.iter().any(|name| damage.file == path.join(name)) && damage.what == "file of a log", "{damage}");
+        fs::remove_file(&damage.file).unwrap();
+    };
+    (0..3).for_each(|_| refused(&["a", "b", "c"]));
+    for name in ["conf", DB] {
+        let _ = fs::rename(path.join(name), dir.path().join("kept"));
+        link("../kept", name);
+        files::remove_tree(&there).unwrap();
+        assert!(matches!(copy(&path, &there), Err(Error::Damage(damage)) if damage.file == path.join(name)));
+        refused(&[name]);
+        pipe(name);
+        files::remove_tree(&there).unwrap();
+        assert!(matches!(copy(&path, &there), Err(Error::Damage(damage)) if damage.file == path.join(name)));
+        refused(&[name]);
+        fs::rename(dir.path().join("kept"), path.join(name)).unwrap();
+    }
+    assert_eq!(read(&path, 1, true, &mut |_| Ok(())).unwrap(), 1);
+}
