@@ -161,7 +161,7 @@ impl Log {
     /// Adds a group of commits. It is durable after the next [`sync`](Self::sync).
     pub(crate) fn append(&self, group: &[Record]) -> Result<()> {
         let Some(first) = group.first() else { return Ok(()) };
-        let fail = |e: bincode::Error| Error::io("encode a record of", &self.path, std::io::Error::other(e));
+        let fail = |e: bincode::Error| Error::io("encode a record of", &self.path, io::Error::other(e));
         let bytes = codec().serialize(group).map_err(fail)?;
         let too_large = |found| Error::TooLarge { what: "bytes of a group of commits", max: GROUP_MAX, found };
         let chunks = u32::try_from(bytes.len().div_ceil(CHUNK)).map_err(|_| too_large(u64::MAX))?;
@@ -225,7 +225,7 @@ fn key(seq: u64, chunk: u32) -> [u8; 12] {
 }
 
 fn closed(path: &Path) -> Error {
-    Error::io("write to", path, std::io::Error::other("the log is closed"))
+    Error::io("write to", path, io::Error::other("the log is closed"))
 }
 
 fn open(path: &Path) -> Result<sled::Db> {
@@ -279,7 +279,7 @@ fn guarded<T>(path: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T> 
         Ok(Ok(value)) => Ok(value),
         Ok(Err(sled::Error::Io(e))) => Err(Error::io("write the log in", path, e)),
         Ok(Err(other)) => Err(damage(path, "log", "a whole sled database", other.to_string())),
-        Err(_) => Err(Error::io("write the log in", path, std::io::Error::other("sled gave up, see its message"))),
+        Err(_) => Err(Error::io("write the log in", path, io::Error::other("sled gave up, see its message"))),
     }
 }
 
