@@ -22,6 +22,8 @@ const MAGIC: [u8; 8] = *b"HCMANIF1";
 /// magic 8, format 4, writer 4, three masks 24, body length 8, body checksum 8, preamble checksum 8.
 const PREAMBLE: usize = 64;
 const PREAMBLE_SUM_AT: usize = 56;
+/// Greatest seq of a manifest: two thousand million incarnations, or commits for as long as there are stores.
+const SEQ_MAX: u64 = u64::MAX / 2;
 /// A manifest of a million segments would be smaller.
 const BODY_MAX: u64 = 256 << 20;
 
@@ -186,7 +188,20 @@ impl Manifest {
         if word(48) != checksum(body) {
             return Err(damage(48, "manifest checksum", hex(word(48)), hex(checksum(body))));
         }
-        codec().deserialize(body).map_err(|e| damage(PREAMBLE, "manifest body", "a manifest".into(), e.to_string()))
+        let this: Self = codec()
+            .deserialize(body)
+            .map_err(|e| damage(PREAMBLE, "manifest body", "a manifest".into(), e.to_string()))?;
+        let found = this.greatest_seq();
+        if found > SEQ_MAX {
+            return Err(damage(PREAMBLE, "seq of the manifest", format!("{SEQ_MAX} at most"), found.to_string()));
+        }
+        Ok(this)
+    }
+
+    fn greatest_seq(&self) -> u64 {
+        let (segments, generations) =
+            (self.segments.iter().map(|s| s.base_seq), self.generations.iter().map(|g| g.first_seq));
+        segments.chain(generations).fold(self.seq.max(self.changes_floor), u64::max)
     }
 }
 
@@ -241,5 +256,30 @@ mod tests {
         assert!(matches!(error, Error::NotAStore { .. } | Error::Io { .. }), "{error}");
         fs::remove_file(&path).unwrap();
         assert!(matches!(Manifest::read(dir.path(), false), Err(Error::NotAStore { .. })));
+    }
+
+    /// The seq of a new incarnation began anew at 0.
+    #[test]
+    fn seqs_that_leave_no_room_for_others_are_damage() {
+        let of = |change: fn(&mut Manifest)| {
+            let mut manifest = Manifest::new(1, 2, 3);
+            manifest.add_generation(1, 1);
+            manifest.segments.push(SegmentEntry { id: 1, base_seq: 0, bytes: 1 });
+            change(&mut manifest);
+            let path = Path::new("m");
+            Manifest::decode(&manifest.encode(path).unwrap(), path, true).map(|read| read == manifest)
+        };
+        assert!(of(|m| (m.seq, m.changes_floor) = (SEQ_MAX, SEQ_MAX)).unwrap());
+        let changes: [fn(&mut Manifest); 5] = [
+            |m| m.seq = SEQ_MAX + 1,
+            |m| m.seq = u64::MAX,
+            |m| m.changes_floor = SEQ_MAX + 1,
+            |m| m.generations[0].first_seq = u64::MAX,
+            |m| m.segments[0].base_seq = u64::MAX,
+        ];
+        for change in changes {
+            let Error::Damage(damage) = of(change).unwrap_err() else { panic!() };
+            assert_eq!(damage.what, "seq of the manifest");
+        }
     }
 }
