@@ -101,7 +101,8 @@ impl BlockBuilder {
         let mut head = pending | u8::try_from(uid.len()).unwrap_or_default();
         self.text.extend_from_slice(uid);
         let mut sums = ClassSums { users: 1, ..ClassSums::default() };
-        for identity in user.identities() {
+        let mut identities = user.identities();
+        for identity in identities.by_ref() {
             let provider = provider_id(dict, identity.provider)?;
             if !fits_compact(provider, identity.provider_uid) {
                 return Ok(false);
@@ -117,6 +118,8 @@ impl BlockBuilder {
             sums.csv_provider += csv;
             sums.json_provider_uid += u64::from(len);
         }
+        // A block that is taken apart is not written anew without what could not be read.
+        identities.expect_end()?;
         if sums.identities == 0 {
             self.ctl.extend_from_slice(&[head, 0, 0]);
             sums.bare_users = 1;

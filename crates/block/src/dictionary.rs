@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::error::{Fault, LimitError};
-use crate::limits::{PROVIDER_MAX, PROVIDERS_MAX};
+use crate::limits::{DICTIONARY_MAX, PROVIDER_MAX, PROVIDERS_MAX};
 use crate::text::{csv_len, json_len};
 
 /// Provider names by id, and ids by name.
@@ -38,13 +38,13 @@ impl Dictionary {
     ///
     /// # Errors
     /// A [`Fault`] for an empty, over-long, not UTF-8 or repeated name.
-    fn new(names: impl IntoIterator<Item = Box<[u8]>>) -> Result<Self, Fault> {
+    fn new(names: impl IntoIterator<Item = Result<Box<[u8]>, Fault>>) -> Result<Self, Fault> {
         // Caches of what was derived from a dictionary are keyed by this number: an address could be used again.
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let unique_id = NEXT.fetch_add(1, Relaxed);
         let mut this = Self { unique_id, names: Vec::new(), ids: HashMap::new(), near: [u16::MAX; SLOTS] };
         for bytes in names {
-            let at = this.names.len();
+            let (bytes, at) = (bytes?, this.names.len());
             if bytes.is_empty() || bytes.len() > PROVIDER_MAX || std::str::from_utf8(&bytes).is_err() {
                 return Err(Fault::new("provider name", at, PROVIDER_MAX as u64, bytes.len() as u64));
             }
@@ -119,17 +119,21 @@ impl Dictionary {
     /// # Errors
     /// A [`Fault`] when the bytes end inside a name, or a name is not valid.
     pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
-        let mut names = Vec::new();
+        if bytes.len() > DICTIONARY_MAX {
+            let found = bytes.len() as u64;
+            return Err(Fault::new("provider dictionary length", 0, DICTIONARY_MAX as u64, found));
+        }
         let mut rest = bytes;
-        while let Some((&len, after)) = rest.split_first() {
+        Self::new(std::iter::from_fn(|| {
+            let (&len, after) = rest.split_first()?;
             let at = bytes.len() - rest.len();
             let split = after.split_at_checked(usize::from(len));
-            let (name, after) =
-                split.ok_or(Fault::new("provider dictionary", at, u64::from(len), after.len() as u64))?;
-            names.push(Box::from(name));
-            rest = after;
-        }
-        Self::new(names)
+            let fault = Fault::new("provider dictionary", at, u64::from(len), after.len() as u64);
+            Some(split.ok_or(fault).map(|(name, after)| {
+                rest = after;
+                Box::from(name)
+            }))
+        }))
     }
 }
 
@@ -183,7 +187,7 @@ impl DictionaryBuilder {
     /// # Errors
     /// A [`Fault`] when a name was added that is empty, over-long or not UTF-8.
     pub fn finish(&self) -> Result<Dictionary, Fault> {
-        Dictionary::new(self.by_count().into_iter().map(|(name, _)| Box::from(name)))
+        Dictionary::new(self.by_count().into_iter().map(|(name, _)| Ok(Box::from(name))))
     }
 }
 
@@ -208,5 +212,17 @@ mod tests {
         assert_eq!((read.id_of(b"none"), read.name(3)), (None, None));
         // Bytes that end inside a name.
         assert!([&b"\x05ofte"[..], b"\x01b\x04", b"\x00"].iter().all(|bytes| Dictionary::decode(bytes).is_err()));
+    }
+
+    /// Every byte of a long run of zeros was taken for a name, and kept, before the first of them was looked at.
+    #[test]
+    fn bytes_that_are_too_many_for_names_are_not_taken_apart() {
+        let zeros = vec![0; DICTIONARY_MAX + 1];
+        assert_eq!(Dictionary::decode(&zeros).unwrap_err().what, "provider dictionary length");
+        assert_eq!(Dictionary::decode(&zeros[1..]).unwrap_err().what, "provider name");
+        let mut builder = DictionaryBuilder::new();
+        (0..PROVIDERS_MAX).for_each(|n| builder.add(format!("{n:0128}").as_bytes(), 1).unwrap());
+        let bytes = builder.finish().unwrap().encode();
+        assert_eq!((bytes.len(), Dictionary::decode(&bytes).unwrap().len()), (DICTIONARY_MAX, PROVIDERS_MAX));
     }
 }

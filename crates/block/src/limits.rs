@@ -12,6 +12,8 @@ pub const IDENTITIES_MAX: usize = 4096;
 pub const USER_MAX: usize = 1 << 20;
 /// Most providers in one segment's dictionary.
 pub const PROVIDERS_MAX: usize = 65_535;
+/// Longest encoded dictionary: each name has a byte in front of it.
+pub const DICTIONARY_MAX: usize = PROVIDERS_MAX * (1 + PROVIDER_MAX);
 
 /// A block is closed once its sections hold this many bytes.
 pub const BLOCK_TARGET: usize = 64 << 10;

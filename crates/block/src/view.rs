@@ -132,10 +132,24 @@ impl<'a> UserRef<'a> {
     /// An owned copy.
     ///
     /// # Errors
-    /// A [`Fault`] when text is not UTF-8.
+    /// A [`Fault`] when text is not UTF-8, or an identity cannot be read: its provider is not in the dictionary.
     pub fn to_user(&self) -> Result<User, Fault> {
-        let identities = self.identities().map(|i| i.to_identity()).collect::<Result<Vec<_>, _>>()?;
+        let mut each = self.identities();
+        let identities = each.by_ref().map(|i| i.to_identity()).collect::<Result<Vec<_>, _>>()?;
+        each.expect_end()?;
         Ok(User { uid: utf8(self.uid(), "UID")?.to_owned(), status: self.status(), identities })
+    }
+}
+
+impl Identities<'_> {
+    /// Checks, of an iterator that has come to its end, that it is the user's: what cannot be read ends it too.
+    pub(crate) fn expect_end(&self) -> Result<(), Fault> {
+        let Inner::Compact { ctl: [[head, provider, _], ..], dict, heads, .. } = &self.0 else { return Ok(()) };
+        let (bare, next) = (*heads && *provider == 0, !heads && head & UID_LEN_MASK != 0);
+        if bare || next {
+            return Ok(());
+        }
+        Err(Fault::new("identity of a row", 0, dict.len() as u64, u64::from(*provider)))
     }
 }
 
@@ -161,12 +175,10 @@ impl<'a> Iterator for Identities<'a> {
                 if head & UID_LEN_MASK != 0 && !*heads {
                     return None;
                 }
-                *heads = false;
                 // Provider 0 stands for "no identity" and is a user's only entry.
                 let provider = dict.name(u16::from(provider).checked_sub(1)?)?;
                 let (provider_uid, after) = text.split_at_checked(usize::from(len))?;
-                *ctl = rest;
-                *text = after;
+                (*ctl, *text, *heads) = (rest, after, false);
                 Some(IdentityRef { provider, provider_uid })
             }
         }

@@ -1,8 +1,10 @@
 //! What stands around the users of a JSON export: the documented members and their order.
 
+use std::collections::BTreeMap;
 use std::hash::Hasher;
 
 use headcount_block::Origin;
+use serde::de::{self, IgnoredAny};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::buffer::Counts;
@@ -97,6 +99,34 @@ impl Envelope {
         self.extra.extend_from_slice(b",\"");
         json_text(name.as_bytes(), &mut self.extra);
         self.extra.extend_from_slice(b"\":");
+    }
+}
+
+/// The members of an envelope that are not after `time`.
+const OTHERS: [&str; 10] = [
+    "users",
+    "usersCount",
+    "identitiesCount",
+    "statusCode",
+    "errorCode",
+    "statusReason",
+    "errorMessage",
+    "callId",
+    "time",
+    "nextAfter",
+];
+
+/// Checks that `members` are some, each with a comma before it, and that none of them stands elsewhere in the envelope.
+pub(crate) fn check_members(members: &str) -> Result<(), serde_json::Error> {
+    if members.is_empty() {
+        return Ok(());
+    }
+    let list = members.strip_prefix(',').ok_or_else(|| de::Error::custom("members that do not begin with a comma"))?;
+    let list: BTreeMap<String, IgnoredAny> = serde_json::from_str(&format!("{{{list}}}"))?;
+    match list.keys().find(|name| OTHERS.contains(&name.as_str())) {
+        Some(name) => Err(de::Error::custom(format!("a second {name:?} among its members"))),
+        None if list.is_empty() => Err(de::Error::custom("a comma without members")),
+        None => Ok(()),
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compress::Compression;
 use crate::digest::DigestAlgorithm;
+use crate::envelope;
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::file;
@@ -184,7 +185,9 @@ impl ResumeRecord {
             let (expected, found) = (RESUME_VERSION, version.version);
             return Err(ResumeError::Version { path: path.to_path_buf(), expected, found }.into());
         }
-        Ok(serde_json::from_slice(&text).map_err(unreadable)?)
+        let record: Self = serde_json::from_slice(&text).map_err(unreadable)?;
+        envelope::check_members(&record.members).map_err(unreadable)?;
+        Ok(record)
     }
 
     /// The record as a file's text.

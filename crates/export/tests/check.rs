@@ -331,6 +331,7 @@ fn what_no_export_looks_like_is_rejected() {
         ("uid,provider\r\na,\"b\r\n".to_owned(), "cut short"),
         ("".to_owned(), "expected an export"),
         ("\u{feff}uid\r\na\r\n".to_owned(), "a header of"),
+        ("change,change,uid\r\nupsert,a\r\n".to_owned(), "a header of"),
     ] {
         let problem = file.problem(text.as_bytes(), None).to_string();
         assert!(problem.contains(expected), "{text:?}: {problem}");

@@ -286,6 +286,14 @@ fn what_is_no_record_is_refused() {
         ("\"uid\"", "\"mail\""),
         ("abcd\"", "abc\""),
         ("\"seq\"", "\"gzip\": 3, \"seq\""),
+        // What stands there raw in the file has to be members that are not there already.
+        ("\"seq\"", r#""members": "x", "seq""#),
+        ("\"seq\"", r#""members": ",", "seq""#),
+        ("\"seq\"", r#""members": ",\"a\":1}", "seq""#),
+        ("\"seq\"", r#""members": ",\"a\":1,", "seq""#),
+        ("\"seq\"", r#""members": "\"a\":1", "seq""#),
+        ("\"seq\"", r#""members": ",\"a\":1,\"statusCode\":200", "seq""#),
+        ("\"seq\"", r#""members": ",\"callId\":1", "seq""#),
     ] {
         assert!(text.contains(from), "{from} in {text}");
         fs::write(place.record(), text.replacen(from, to, 1)).unwrap();

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::files::open_file;
 use crate::mmap::Mapping;
 
 /// How segments are read.
@@ -69,7 +70,7 @@ pub(crate) enum Backing {
 impl Backing {
     /// Opens `path` for reading.
     pub(crate) fn open(path: &Path, backend: Backend) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
+        let file = open_file(path).map_err(|e| Error::io("open", path, e))?;
         let len = file.metadata().map_err(|e| Error::io("look at", path, e))?.len();
         let mapped = match backend {
             Backend::Auto => is_local(&file),

@@ -6,7 +6,9 @@
 //! - What is longer than a quarter of a segment it keeps in a file of its own, without any fsync, even where it only
 //!   writes again what was durable. Segments are so long that a full leaf of our longest values is never that.
 //! - A generation is written in one life of the process, insert-only, and never cleaned: it gives no space back.
-//! - A leftover `snap.*.generating` makes every later open fail: it is removed first, under our own lock.
+//! - A leftover `snap.*.generating` makes every later open fail, and what a snapshot says it believes: both are removed
+//!   first, under our own lock. An open of the log alone finds the same.
+//! - It asks for as much memory as a message has it believe (`delta/pages.rs`): that ends the process, and is looked for.
 //! - Its drop panics after an I/O error: [`Log::close`] takes the database apart where that cannot reach the caller.
 //! - It takes damage in its log for the end of it. What was written is therefore looked for in the file as well.
 //! - Its threads may hold the file, written to and locked, for a moment after the drop: closing waits for them.
@@ -14,9 +16,12 @@
 //! A group of commits is one insert batch. Keys are the group's first seq and a chunk number, big-endian; values are at
 //! most 64 KiB: the chunk, and in front of it format, number of chunks, length of the group and checksum of it.
 
+mod check;
+mod pages;
 mod scan;
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Metadata, TryLockError};
+use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -28,6 +33,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::files;
+use check::Checker;
+use pages::Refused;
 use scan::{Shown, first_seq};
 
 /// Version of the records.
@@ -46,6 +53,10 @@ const LET_GO: Duration = Duration::from_secs(2);
 const SEGMENT: usize = 8 << 20;
 /// The file of a sled database that holds the data.
 const DB: &str = "db";
+/// The file with its settings.
+const CONF: &str = "conf";
+/// The directory for values that are too long: there are none.
+const BLOBS: &str = "blobs";
 
 /// One commit as it is logged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,7 +161,7 @@ impl Log {
     /// Adds a group of commits. It is durable after the next [`sync`](Self::sync).
     pub(crate) fn append(&self, group: &[Record]) -> Result<()> {
         let Some(first) = group.first() else { return Ok(()) };
-        let fail = |e: bincode::Error| Error::io("encode a record of", &self.path, std::io::Error::other(e));
+        let fail = |e: bincode::Error| Error::io("encode a record of", &self.path, io::Error::other(e));
         let bytes = codec().serialize(group).map_err(fail)?;
         let too_large = |found| Error::TooLarge { what: "bytes of a group of commits", max: GROUP_MAX, found };
         let chunks = u32::try_from(bytes.len().div_ceil(CHUNK)).map_err(|_| too_large(u64::MAX))?;
@@ -214,7 +225,7 @@ fn key(seq: u64, chunk: u32) -> [u8; 12] {
 }
 
 fn closed(path: &Path) -> Error {
-    Error::io("write to", path, std::io::Error::other("the log is closed"))
+    Error::io("write to", path, io::Error::other("the log is closed"))
 }
 
 fn open(path: &Path) -> Result<sled::Db> {
@@ -268,7 +279,7 @@ fn guarded<T>(path: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T> 
         Ok(Ok(value)) => Ok(value),
         Ok(Err(sled::Error::Io(e))) => Err(Error::io("write the log in", path, e)),
         Ok(Err(other)) => Err(damage(path, "log", "a whole sled database", other.to_string())),
-        Err(_) => Err(Error::io("write the log in", path, std::io::Error::other("sled gave up, see its message"))),
+        Err(_) => Err(Error::io("write the log in", path, io::Error::other("sled gave up, see its message"))),
     }
 }
 
@@ -299,13 +310,16 @@ pub(crate) fn read(
 ) -> Result<u64> {
     let first = first.into();
     for entry in files::entries(path)? {
-        if entry.to_string_lossy().ends_with(".generating") {
+        expect_kind(&entry, fs::symlink_metadata(&entry))?;
+        // A leftover or a snapshot: the file has all that it says, and places beyond the end of it are believed.
+        if entry.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snap.")) {
             files::remove_if_there(&entry)?;
         }
     }
     if !path.join(DB).is_file() {
         return Err(damage(path, "log of the delta", "a sled database", "no file `db`"));
     }
+    look(path)?;
     // sled writes to what it opens.
     let latest = if synced { latest(path)? } else { None };
     // sled panics over some damage: that is damage to us, too.
@@ -313,7 +327,7 @@ pub(crate) fn read(
         Err(damage(path, "log of the delta", "a whole sled database", "one that sled gave up on"))
     })?;
     match latest {
-        Some((offset, seq)) if seq > last + 1 => Err(Error::Damage(Box::new(Damage {
+        Some((offset, seq)) if seq > last.saturating_add(1) => Err(Error::Damage(Box::new(Damage {
             file: path.join(DB),
             offset,
             what: "log of the delta (commits before this one are missing)".to_owned(),
@@ -323,6 +337,16 @@ pub(crate) fn read(
         }))),
         _ => Ok(last),
     }
+}
+
+/// Checks what sled would believe of the file of a log.
+fn look(path: &Path) -> Result<()> {
+    let file = path.join(DB);
+    let looked =
+        files::open_file(&file).and_then(|file| pages::look(&file)).map_err(|e| Error::io("read", &file, e))?;
+    let Some(Refused { offset, expected, found }) = looked else { return Ok(()) };
+    let what = "message of the log".to_owned();
+    Err(Error::Damage(Box::new(Damage { file, offset, what, expected, found, uids: None })))
 }
 
 /// Greatest seq that a group in the file of a log begins with, and where that lies.
@@ -340,13 +364,15 @@ fn latest(path: &Path) -> Result<Option<(u64, u64)>> {
 }
 
 /// Shows the groups of commits that lie in the file of a log, whole, to `each`: in no order, and some more than once. sled
-/// has no part in it.
+/// has no part in it. Records that no commit can have written are left out.
 pub(crate) fn groups(path: &Path, each: &mut dyn FnMut(Vec<Record>)) -> Result<()> {
+    let mut checker = Checker::default();
     scan(path, &mut |_, shown| {
         // What has the checksum of a group is one, unless somebody else wrote it.
         if let Shown::Whole(bytes) = shown
-            && let Ok(records) = codec().deserialize(bytes)
+            && let Ok(mut records) = codec().deserialize::<Vec<Record>>(bytes)
         {
+            records.retain(|record| checker.check(path, record).is_ok());
             each(records);
         }
     })
@@ -354,8 +380,11 @@ pub(crate) fn groups(path: &Path, each: &mut dyn FnMut(Vec<Record>)) -> Result<(
 
 fn scan(path: &Path, each: &mut dyn FnMut(u64, Shown<'_>)) -> Result<()> {
     let name = path.join(DB);
-    let file = File::open(&name).map_err(|e| Error::io("open", &name, e))?;
-    scan::groups(&file, each).map_err(|e| Error::io("read", &name, e))
+    let file = files::open_file(&name).map_err(|e| Error::io("open", &name, e))?;
+    scan::groups(&file, each).map_err(|e| match e.kind() {
+        ErrorKind::InvalidData => damage(&name, "log of the delta", "the groups of a log", e.to_string()),
+        _ => Error::io("read", &name, e),
+    })
 }
 
 fn read_open(path: &Path, first: Option<u64>, each: &mut dyn FnMut(Record) -> Result<()>) -> Result<u64> {
@@ -366,7 +395,7 @@ fn read_open(path: &Path, first: Option<u64>, each: &mut dyn FnMut(Record) -> Re
     let name = path.join(DB);
     let file = File::open(&name).map_err(|e| Error::io("open", &name, e))?;
     let mut expected = first;
-    let mut group = Group::default();
+    let (mut group, mut checker) = (Group::default(), Checker::default());
     let outcome = db.iter().try_for_each(|entry| {
         let (key, value) = entry.map_err(|e| damage(path, "log", "a readable entry", e.to_string()))?;
         let Some(whole) = group.add(path, expected, &key, &value)? else { return Ok(()) };
@@ -374,29 +403,17 @@ fn read_open(path: &Path, first: Option<u64>, each: &mut dyn FnMut(Record) -> Re
             .deserialize(&whole)
             .map_err(|e| damage(path, "record of the log", "a group of commits", e.to_string()))?;
         for record in records {
-            check(path, expected, &record)?;
-            expected += 1;
+            if record.seq != expected {
+                return Err(damage(path, "seq of a record of the log", expected.to_string(), record.seq.to_string()));
+            }
+            checker.check(path, &record)?;
+            expected = expected.saturating_add(1);
             each(record)?;
         }
         Ok(())
     });
     let_go(db, path, &file)?;
     outcome.map(|()| expected.saturating_sub(1))
-}
-
-/// Checks what bincode cannot: order of seqs, and that rows are rows.
-fn check(path: &Path, expected: u64, record: &Record) -> Result<()> {
-    if record.seq != expected {
-        return Err(damage(path, "seq of a record of the log", expected.to_string(), record.seq.to_string()));
-    }
-    for change in &record.changes {
-        if let Logged::Row(row) = change {
-            RowRef::parse(row).and_then(|r| r.to_user()).map_err(|f| Error::fault(f, path, 0))?;
-        } else if change.parts().0.is_empty() || std::str::from_utf8(change.parts().0).is_err() {
-            return Err(damage(path, "UID in the log", "a UID", "no valid one"));
-        }
-    }
-    Ok(())
 }
 
 /// The chunks of one group as they are read.
@@ -441,19 +458,28 @@ impl Group {
     }
 }
 
-/// Copies the generation in `from` to the new directory `to`.
+/// Copies the generation in `from` to the new directory `to`: what sled cannot do without.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     files::create_dir(to)?;
-    for entry in files::entries(from)? {
-        let target = to.join(entry.file_name().unwrap_or_default());
-        if entry.is_dir() {
-            copy(&entry, &target)?;
-        } else {
-            fs::copy(&entry, &target).map_err(|e| Error::io("copy", &entry, e))?;
-            files::writable(&target)?;
+    for name in [CONF, DB] {
+        let (entry, target) = (from.join(name), to.join(name));
+        match fs::symlink_metadata(&entry) {
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            found => expect_kind(&entry, found)?,
         }
+        fs::copy(&entry, &target).map_err(|e| Error::io("copy", &entry, e))?;
+        files::writable(&target)?;
     }
     Ok(())
+}
+
+/// Refuses what sled would follow or wait for: everything but files, and the directory that it makes.
+fn expect_kind(entry: &Path, found: io::Result<Metadata>) -> Result<()> {
+    let found = found.map_err(|e| Error::io("look at", entry, e))?;
+    if found.is_file() || found.is_dir() && entry.ends_with(BLOBS) {
+        return Ok(());
+    }
+    Err(damage(entry, "file of a log", "a regular file", "something else"))
 }
 
 fn codec() -> impl bincode::Options {
@@ -465,114 +491,4 @@ fn codec() -> impl bincode::Options {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-
-    use super::*;
-
-    #[test]
-    fn a_database_that_another_thread_still_holds_is_closed_when_it_lets_go() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = Log::create(dir.path(), 1).unwrap();
-        let path = log.path.clone();
-        let held = log.db.clone();
-        let thread = thread::spawn(move || {
-            thread::sleep(Duration::from_millis(50));
-            drop(held);
-        });
-        drop(log);
-        open(&path).unwrap();
-        thread.join().unwrap();
-    }
-
-    fn group(seq: u64, bytes: usize) -> Record {
-        let uid = vec![b'u'; bytes];
-        Record { seq, time_ms: 1 << 40, sums: [[0; 10]; 2], changes: vec![Logged::Deleted(uid)] }
-    }
-
-    /// sled wrote leaves over 128 KiB to files of their own, which nobody fsynced: a power cut lost commits that had been
-    /// durable long before.
-    #[test]
-    fn everything_is_in_the_one_file_that_is_fsynced() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = Log::create(dir.path(), 1).unwrap();
-        // Values as long as they get, short ones, and groups of several values.
-        let sizes = [CHUNK - 300, 10, 3 * CHUNK, CHUNK - 300, 8_000, 20 * CHUNK];
-        let groups: Vec<Record> = (1..).zip(sizes.into_iter().cycle().take(240)).map(|(s, b)| group(s, b)).collect();
-        let blobs = || fs::read_dir(path_of(dir.path(), 1).join("blobs")).unwrap().count();
-        for record in &groups {
-            log.append(std::slice::from_ref(record)).unwrap();
-            log.sync().unwrap();
-            assert_eq!(blobs(), 0, "at seq {}", record.seq);
-        }
-        for seq in 241..400 {
-            log.append(&[group(seq, CHUNK - 300)]).unwrap();
-        }
-        log.close().unwrap();
-        assert_eq!(blobs(), 0);
-        let mut found = Vec::new();
-        let path = path_of(dir.path(), 1);
-        let mut scanned = BTreeMap::new();
-        super::groups(&path, &mut |records| drop(scanned.insert(records[0].seq, records))).unwrap();
-        assert_eq!(latest(&path).unwrap().unwrap().1, 399);
-        let last = read(&path, 1, true, &mut |record| {
-            found.push(record);
-            Ok(())
-        });
-        assert_eq!(last.unwrap(), 399);
-        assert!(found[..240] == groups);
-        assert_eq!(blobs(), 0);
-        assert!(scanned.iter().all(|(seq, group)| *group == found[*seq as usize - 1..*seq as usize]));
-        // What sled has written anew stands without its key: of longer groups the file then shows the beginning alone.
-        let short = |record: &&Record| record.changes[0].parts().0.len() < CHUNK;
-        assert!(found.iter().filter(short).all(|record| scanned.contains_key(&record.seq)));
-        let mut begun = BTreeSet::new();
-        let mut begins = |bytes: &[u8]| begun.extend(first_seq(bytes));
-        scan(&path, &mut |_, shown| match shown {
-            Shown::Whole(bytes) | Shown::Begun(bytes) => begins(bytes),
-        })
-        .unwrap();
-        assert!(begun.into_iter().eq(1..=399), "the file shows every group that sled shows");
-    }
-
-    /// sled took the damage for the end of the log: all commits after it were gone, and nobody was told.
-    #[test]
-    fn damage_in_the_middle_of_a_log_is_not_its_end() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = Log::create(dir.path(), 1).unwrap();
-        for seq in 1..=9 {
-            log.append(&[group(seq, 400)]).unwrap();
-            log.sync().unwrap();
-        }
-        log.close().unwrap();
-        let (path, db) = (path_of(dir.path(), 1), path_of(dir.path(), 1).join(DB));
-        let whole = fs::read(&db).unwrap();
-        let mut starts = Vec::new();
-        scan(&path, &mut |offset, shown| {
-            let (Shown::Whole(bytes) | Shown::Begun(bytes)) = shown;
-            starts.push((offset as usize, first_seq(bytes).unwrap()));
-        })
-        .unwrap();
-        let there = dir.path().join("copy");
-        let broken = |at: usize, synced: bool| {
-            files::remove_tree(&there).unwrap();
-            copy(&path, &there).unwrap();
-            let mut bytes = whole.clone();
-            bytes[at] ^= 1;
-            fs::write(there.join(DB), bytes).unwrap();
-            read(&there, 1, synced, &mut |_| Ok(()))
-        };
-        for (at, seq) in starts {
-            match (seq, broken(at + 100, true)) {
-                // What a crash leaves of a group that nobody was told of looks the same.
-                (9, last) => assert_eq!(last.unwrap(), 8),
-                (_, Err(Error::Damage(damage))) => {
-                    assert_eq!(damage.found, "a commit with seq 9");
-                    assert_eq!(damage.file, there.join(DB));
-                }
-                (_, other) => panic!("{seq}: {other:?}"),
-            }
-            assert_eq!(broken(at + 100, false).unwrap(), seq - 1, "buffered groups are lost in any order");
-        }
-    }
-}
+mod tests;

@@ -1,10 +1,11 @@
 //! The fragile file operations, in one place: names, permissions, and what has to be fsynced before what.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use tempfile::TempDir;
 
 use crate::error::{Error, Result};
@@ -96,6 +97,26 @@ pub(crate) fn create_new(path: &Path) -> Result<File> {
 /// A file without a name: it is gone when it is closed, also by a crash.
 pub(crate) fn scratch(dir: &Path) -> Result<File> {
     tempfile::tempfile_in(dir).map_err(|e| Error::io("create a temporary file in", dir, e))
+}
+
+/// Opens a file for reading. Anything else under its name is an error: a pipe would be waited for.
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
+}
+
+/// Length of a file and what it holds: nothing of that when it is longer than `most`.
+pub(crate) fn read_up_to(path: &Path, most: u64) -> io::Result<(Vec<u8>, u64)> {
+    let file = open_file(path)?;
+    let (mut bytes, len) = (Vec::new(), file.metadata()?.len());
+    if len <= most {
+        file.take(len).read_to_end(&mut bytes)?;
+    }
+    Ok((bytes, len))
 }
 
 /// Makes the names in a directory durable.

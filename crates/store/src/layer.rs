@@ -11,7 +11,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use headcount_block::{RowRef, UidRange, uid_prefix};
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 
 use crate::segment::hash_index::{hash_identity, hash_uid};
 
@@ -153,7 +153,7 @@ pub(crate) type Change<'d> = (&'d Record, Stamp);
 #[derive(Debug, Clone)]
 enum Owners {
     One(Record),
-    Many(Arc<[Record]>),
+    Many(OrdSet<Record>),
 }
 
 /// Changes since the last segment, or the part of them that is being written to one.
@@ -227,8 +227,8 @@ impl Delta {
             None => Owners::One(user.clone()),
             Some(Owners::One(owner)) if owner == user => return,
             Some(Owners::Many(all)) if all.contains(user) => return,
-            Some(Owners::One(owner)) => Owners::Many(Arc::from([owner.clone(), user.clone()])),
-            Some(Owners::Many(all)) => Owners::Many(all.iter().chain([user]).cloned().collect()),
+            Some(Owners::One(owner)) => Owners::Many([owner.clone(), user.clone()].into_iter().collect()),
+            Some(Owners::Many(all)) => Owners::Many(all.update(user.clone())),
         };
         self.owners.insert(hash, owners);
     }
@@ -325,4 +325,28 @@ impl<'d> Changes<'d> {
 fn hash_pair(key: [u64; 2], provider: &[u8], provider_uid: &[u8]) -> u64 {
     let [low, high, ..] = hash_uid(key, provider).to_le_bytes();
     hash_identity(key, u16::from_le_bytes([low, high]), provider_uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use headcount_block::{Identity, RowBuf, User};
+
+    use super::*;
+
+    /// A log in which every user has the same identity took hours to open.
+    #[test]
+    fn owners_of_one_identity_are_added_without_a_look_at_all_others() {
+        let (mut delta, mut row) = (Delta::new([1, 2]), RowBuf::new());
+        for i in 0..100_000_u64 {
+            let mut user = User::new(format!("{i}"));
+            user.identities = vec![Identity::new("p", "1")];
+            delta.insert(user.uid.as_bytes(), Some(row.encode(&user).unwrap().as_bytes()), i, 0);
+        }
+        delta.insert(b"0", None, 100_000, 0);
+        let before = delta.clone();
+        assert_eq!(delta.find(b"p", b"1").unwrap().0.uid(), b"1");
+        (1..100_000).for_each(|i| delta.insert(format!("{i}").as_bytes(), None, i, 0));
+        assert!(delta.find(b"p", b"1").is_none());
+        assert!(before.find(b"p", b"1").is_some());
+    }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::files::LOCK;
+use crate::files::{LOCK, open_file, read_up_to};
 
 /// How often the file of the lock is opened anew: on a file system that numbers its files differently each time it is asked,
 /// nobody can know better.
@@ -53,7 +53,7 @@ impl Lock {
     /// Takes the lock of a reader; needs no permission to write.
     pub(crate) fn shared(dir: &Path) -> Result<Self> {
         let path = dir.join(LOCK);
-        let file = match File::open(&path) {
+        let file = match open_file(&path) {
             Ok(file) => file,
             // A copy of a store on a read-only medium may lack the file, and nobody can write to it.
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Self { file: None }),
@@ -82,7 +82,7 @@ fn taken(attempt: Result<(), TryLockError>, dir: &Path, file: &File) -> Result<(
 fn holder(dir: &Path, file: &File) -> Option<u32> {
     let inode = file.metadata().ok()?.ino();
     let listed = fs::read_to_string("/proc/locks").ok().and_then(|locks| parse_locks(&locks, inode));
-    listed.or_else(|| fs::read_to_string(dir.join(LOCK)).ok()?.trim().parse().ok())
+    listed.or_else(|| std::str::from_utf8(&read_up_to(&dir.join(LOCK), 64).ok()?.0).ok()?.trim().parse().ok())
 }
 
 /// The first process in `/proc/locks` (proc(5)) with a lock on this inode.

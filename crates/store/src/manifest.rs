@@ -3,16 +3,15 @@
 //! A fixed preamble comes first (magic, versions, feature masks, length, checksums), so that a file of another version
 //! is recognized before its body is read. The body is bincode with fixed configuration, size-limited.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use bincode::Options as _;
-use headcount_block::{ClassSums, Damage, Origin, Totals, checksum};
+use headcount_block::{ClassSums, Damage, Fault, Origin, Totals, checksum};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::files::{MANIFEST, MANIFEST_PREVIOUS, replace};
+use crate::files::{MANIFEST, MANIFEST_PREVIOUS, read_up_to, replace};
 
 /// Version of all file formats of a store that this crate writes, and the greatest that it reads.
 pub(crate) const FORMAT_VERSION: u32 = 1;
@@ -23,6 +22,8 @@ const MAGIC: [u8; 8] = *b"HCMANIF1";
 /// magic 8, format 4, writer 4, three masks 24, body length 8, body checksum 8, preamble checksum 8.
 const PREAMBLE: usize = 64;
 const PREAMBLE_SUM_AT: usize = 56;
+/// Greatest seq of a manifest: two thousand million incarnations, or commits for as long as there are stores.
+const SEQ_MAX: u64 = u64::MAX / 2;
 /// A manifest of a million segments would be smaller.
 const BODY_MAX: u64 = 256 << 20;
 
@@ -137,11 +138,22 @@ impl Manifest {
     /// Reads the current manifest of the store in `dir`.
     pub(crate) fn read(dir: &Path, writable: bool) -> Result<Self> {
         let path = dir.join(MANIFEST);
-        let bytes = fs::read(&path).map_err(|e| match e.kind() {
-            ErrorKind::NotFound => Error::NotAStore { path: dir.to_path_buf(), why: "it holds no MANIFEST" },
-            _ => Error::io("read", &path, e),
-        })?;
-        Self::decode(&bytes, &path, writable)
+        Self::read_file(&path, writable).map_err(|e| match e {
+            Error::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
+                Error::NotAStore { path: dir.to_path_buf(), why: "it holds no MANIFEST" }
+            }
+            other => other,
+        })
+    }
+
+    /// Reads the manifest in the file `path`.
+    pub(crate) fn read_file(path: &Path, writable: bool) -> Result<Self> {
+        let most = PREAMBLE as u64 + BODY_MAX;
+        let (bytes, found) = read_up_to(path, most).map_err(|e| Error::io("read", path, e))?;
+        if found > most {
+            return Err(Error::fault(Fault::new("manifest length", 40, most, found), path, 0));
+        }
+        Self::decode(&bytes, path, writable)
     }
 
     pub(crate) fn decode(bytes: &[u8], path: &Path, writable: bool) -> Result<Self> {
@@ -176,7 +188,20 @@ impl Manifest {
         if word(48) != checksum(body) {
             return Err(damage(48, "manifest checksum", hex(word(48)), hex(checksum(body))));
         }
-        codec().deserialize(body).map_err(|e| damage(PREAMBLE, "manifest body", "a manifest".into(), e.to_string()))
+        let this: Self = codec()
+            .deserialize(body)
+            .map_err(|e| damage(PREAMBLE, "manifest body", "a manifest".into(), e.to_string()))?;
+        let found = this.greatest_seq();
+        if found > SEQ_MAX {
+            return Err(damage(PREAMBLE, "seq of the manifest", format!("{SEQ_MAX} at most"), found.to_string()));
+        }
+        Ok(this)
+    }
+
+    fn greatest_seq(&self) -> u64 {
+        let (segments, generations) =
+            (self.segments.iter().map(|s| s.base_seq), self.generations.iter().map(|g| g.first_seq));
+        segments.chain(generations).fold(self.seq.max(self.changes_floor), u64::max)
     }
 }
 
@@ -204,4 +229,57 @@ fn codec() -> impl bincode::Options {
         .with_little_endian()
         .with_limit(BODY_MAX)
         .reject_trailing_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// It was read whole, however long: zeros that take no room on disk filled the memory, and a pipe was waited for.
+    #[test]
+    fn what_is_too_long_or_no_file_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, previous) = (dir.path().join(MANIFEST), dir.path().join(MANIFEST_PREVIOUS));
+        fs::File::create(&path).unwrap().set_len(1 << 36).unwrap();
+        let Error::Damage(damage) = Manifest::read(dir.path(), false).unwrap_err() else { panic!() };
+        assert_eq!(damage.what, "manifest length");
+        for path in [&path, &previous] {
+            let _ = fs::remove_file(path);
+            assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+        }
+        let error = Manifest::read(dir.path(), false).unwrap_err();
+        assert!(matches!(error, Error::Io { .. }), "{error}");
+        let to = dir.path().join("new");
+        let error = crate::salvage(dir.path(), to, &std::sync::Arc::default()).unwrap_err();
+        assert!(matches!(error, Error::NotAStore { .. } | Error::Io { .. }), "{error}");
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(Manifest::read(dir.path(), false), Err(Error::NotAStore { .. })));
+    }
+
+    /// The seq of a new incarnation began anew at 0.
+    #[test]
+    fn seqs_that_leave_no_room_for_others_are_damage() {
+        let of = |change: fn(&mut Manifest)| {
+            let mut manifest = Manifest::new(1, 2, 3);
+            manifest.add_generation(1, 1);
+            manifest.segments.push(SegmentEntry { id: 1, base_seq: 0, bytes: 1 });
+            change(&mut manifest);
+            let path = Path::new("m");
+            Manifest::decode(&manifest.encode(path).unwrap(), path, true).map(|read| read == manifest)
+        };
+        assert!(of(|m| (m.seq, m.changes_floor) = (SEQ_MAX, SEQ_MAX)).unwrap());
+        let changes: [fn(&mut Manifest); 5] = [
+            |m| m.seq = SEQ_MAX + 1,
+            |m| m.seq = u64::MAX,
+            |m| m.changes_floor = SEQ_MAX + 1,
+            |m| m.generations[0].first_seq = u64::MAX,
+            |m| m.segments[0].base_seq = u64::MAX,
+        ];
+        for change in changes {
+            let Error::Damage(damage) = of(change).unwrap_err() else { panic!() };
+            assert_eq!(damage.what, "seq of the manifest");
+        }
+    }
 }

@@ -58,7 +58,15 @@ pub(crate) fn rewrite(tmp: &Path, layers: &[LayerRef<'_>], purpose: Purpose, pro
     if copy.writer.users() == 0 && copy.tombstones == 0 {
         return Ok(Rewritten { finished: None, forgotten: copy.forgotten });
     }
-    Ok(Rewritten { forgotten: copy.forgotten, finished: Some(copy.writer.finish()?) })
+    let finished = finish(copy.writer, tmp)?;
+    Ok(Rewritten { forgotten: copy.forgotten, finished: Some(finished) })
+}
+
+/// Finishes a segment in `tmp`, which has an index of all that is in it.
+fn finish(writer: SegmentWriter, tmp: &Path) -> Result<Finished> {
+    let finished = writer.finish()?;
+    finished.expect_indexed(tmp.parent().unwrap_or(tmp))?;
+    Ok(finished)
 }
 
 /// Counts the identities of each provider.
@@ -175,5 +183,5 @@ pub(crate) fn purge(tmp: &Path, segment: &Segment, uids: &BTreeSet<String>, prog
         }
     }
     let nothing = writer.users() == 0 && writer.tombstones() == 0;
-    Ok(Rewritten { forgotten, finished: if nothing { None } else { Some(writer.finish()?) } })
+    Ok(Rewritten { forgotten, finished: if nothing { None } else { Some(finish(writer, tmp)?) } })
 }

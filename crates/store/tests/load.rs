@@ -289,6 +289,36 @@ fn an_identity_has_one_owner() {
     assert_eq!(store.find("p", "1").unwrap().unwrap().uid, "c");
 }
 
+/// An index page has room for 630 entries of one hash: with more of them the layout of the index had no end.
+#[test]
+fn thousands_of_users_that_claim_one_identity_conflict_like_two() {
+    for n in [2, 700, 5_000] {
+        let users: Vec<User> =
+            (0..n).map(|i| user(&format!("u{i:05}"), &[("p", "1"), ("q", &i.to_string())])).collect();
+        let first: Model = [(users[0].uid.clone(), users[0].clone())].into();
+        let dry = LoadOptions { dry_run: true, ..options() };
+        for options in [options(), dry] {
+            let store = Store::temporary().unwrap();
+            let error = load(&store, &users, options).unwrap_err().to_string();
+            assert!(error.contains("\"u00001\"") && error.contains("\"u00000\""), "{error}");
+        }
+        let store = Store::temporary().unwrap();
+        let skip = LoadOptions { skip_rejected: true, ..options() };
+        let (report, rejected) = load(&store, &users, skip).unwrap();
+        assert_eq!((report.users, report.rejected, rejected.len()), (1, n - 1, n as usize - 1));
+        assert_equal(&store, &first);
+        let ignore = LoadOptions { on_conflict: OnConflict::Ignore, ..options() };
+        // The owner in the store keeps it.
+        let (report, _) = load(&store, &users[1..], ignore.clone()).unwrap();
+        assert_eq!((report.users, report.identities_ignored), (n - 1, n - 1));
+        let store = Store::temporary().unwrap();
+        let (report, _) = load(&store, &users, ignore).unwrap();
+        assert_eq!((report.users, report.identities_ignored), (n, n - 1));
+        assert_eq!(store.find("p", "1").unwrap().unwrap().uid, "u00000");
+        assert_eq!(store.snapshot().verify(&Progress::default(), &mut |_| {}).unwrap().damages, 0);
+    }
+}
+
 #[test]
 fn existing_users_by_policy() {
     let store = Store::temporary().unwrap();

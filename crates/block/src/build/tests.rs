@@ -286,3 +286,39 @@ fn seqs_take_the_bytes_that_their_range_needs() {
     let bytes: Vec<usize> = lengths.iter().map(|len| (len - lengths[0]) / USERS).collect();
     assert_eq!(bytes, [0, 1, 1, 2, 2, 4, 4, 8, 8]);
 }
+
+/// Identities whose provider the dictionary does not have were left out without a word, and a compaction made it final.
+#[test]
+fn a_user_with_a_provider_that_nobody_can_name_is_not_read_without_it() {
+    let dict = |names: &[&str]| {
+        let bytes: Vec<u8> =
+            names.iter().flat_map(|n| [&[u8::try_from(n.len()).unwrap()], n.as_bytes()].concat()).collect();
+        Dictionary::decode(&bytes).unwrap()
+    };
+    let (whole, short) = (dict(&["p", "q"]), dict(&["p"]));
+    let users = [
+        User::new("a"),
+        User::new("b").with_identity("p", "1").with_identity("q", "2"),
+        User::new("c").with_identity("q", "3"),
+        User::new("d").with_identity("p", "4").with_identity("p", "5"),
+        User::new("e").with_identity("p", "6"),
+    ];
+    let (mut builder, mut row, mut bytes) = (BlockBuilder::new(), RowBuf::new(), Vec::new());
+    for user in &users {
+        builder.push(&row.encode(user).unwrap().into(), &whole, 0).unwrap();
+    }
+    builder.finish(BlockId { file: 1, number: 0 }, &mut bytes);
+    let read = |dict| Block::parse(&bytes, dict).unwrap().rows().map(|u| u.unwrap().to_user()).collect::<Vec<_>>();
+    assert!(read(&whole).into_iter().map(Result::unwrap).eq(users.iter().cloned()));
+    let found = read(&short);
+    for (user, found) in users.iter().zip(&found) {
+        match (user.uid.as_str(), found) {
+            ("b" | "c", Err(fault)) => assert_eq!(fault.what, "identity of a row"),
+            (_, found) => assert_eq!(found.as_ref().unwrap(), user),
+        }
+    }
+    for (user, found) in Block::parse(&bytes, &short).unwrap().rows().zip(&found) {
+        assert_eq!(BlockBuilder::new().push(&user.unwrap(), &short, 0).err(), found.as_ref().err().copied());
+    }
+    assert!(Block::parse(&bytes, &short).unwrap().verify_rows(None).is_err());
+}

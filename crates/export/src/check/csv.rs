@@ -103,8 +103,8 @@ fn header(window: &mut Window<impl Read>) -> Result<Columns, Halt> {
         );
     };
     let text = bytes.get(..end).unwrap_or_default().strip_suffix(b"\r").and_then(|text| std::str::from_utf8(text).ok());
-    let changes = text.is_some_and(|text| text.starts_with("change,"));
-    let names = text.map(|text| if changes { text.trim_start_matches("change,") } else { text });
+    let of_changes = text.and_then(|text| text.strip_prefix("change,"));
+    let (changes, names) = (of_changes.is_some(), of_changes.or(text));
     // Exactly as it is written: neither other cases nor repeats.
     let fields = names.and_then(|names| names.parse::<Fields>().ok().filter(|fields| fields.to_string() == names));
     let Some(fields) = fields else { return Err(window.bad(0, EXPECTED).into()) };

@@ -50,12 +50,43 @@ pub(super) fn first_seq(group: &[u8]) -> Option<u64> {
     ((1..1 << 24).contains(&count) && (1 << 38..1 << 44).contains(&time)).then_some(seq)
 }
 
+/// What may be looked at behind heads: values that sled wrote do not overlap, those that somebody made up may.
+struct Budget {
+    bytes: u64,
+    /// Heads of groups of several chunks: of two of them at least one has a whole chunk behind it.
+    heads: u64,
+}
+
+impl Budget {
+    const fn of(len: u64) -> Self {
+        Self { bytes: (64 << 20) + len.saturating_mul(4), heads: 1024 + len / (CHUNK as u64 / 4) }
+    }
+
+    fn take_bytes(&mut self, bytes: u64) -> io::Result<()> {
+        self.bytes = self.bytes.checked_sub(bytes).ok_or_else(forged)?;
+        Ok(())
+    }
+
+    fn take_head(&mut self) -> io::Result<()> {
+        self.heads = self.heads.checked_sub(1).ok_or_else(forged)?;
+        Ok(())
+    }
+}
+
+fn forged() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "more groups than there are bytes for")
+}
+
 /// Shows what `file` holds of groups to `each`, with its places; whole ones perhaps more than once. Of groups of several
 /// chunks it shows every beginning, and those as a whole whose chunks stand with their keys, as they are first written.
+///
+/// # Errors
+/// Those of reading; `InvalidData` when it begins more groups than it can hold.
 pub(super) fn groups(file: &File, each: &mut dyn FnMut(u64, Shown<'_>)) -> io::Result<()> {
     let len = file.metadata()?.len();
     // Places of the chunks of longer groups, which need not lie side by side, by their numbers.
     let mut parts: BTreeMap<Head, BTreeMap<u32, u64>> = BTreeMap::new();
+    let mut budget = Budget::of(len);
     let mut window = Vec::new();
     let mut at = 0;
     while at < len {
@@ -69,20 +100,22 @@ pub(super) fn groups(file: &File, each: &mut dyn FnMut(u64, Shown<'_>)) -> io::R
             let value = window.get(start..).unwrap_or_default();
             let Some(found @ (chunks, bytes, sum)) = head(value) else { continue };
             if chunks > 1 {
+                budget.take_head()?;
                 let place = at + start as u64;
                 each(place, Shown::Begun(value.get(HEAD..).unwrap_or_default()));
                 for number in numbers_before(file, place)? {
                     parts.entry(found).or_default().entry(number).or_insert(place);
                 }
-            } else if let Some(group) = value.get(HEAD..HEAD + bytes as usize)
-                && checksum(group) == u64::from(sum)
-            {
-                each(at + start as u64, Shown::Whole(group));
+            } else if let Some(group) = value.get(HEAD..HEAD + bytes as usize) {
+                budget.take_bytes(u64::from(bytes))?;
+                if checksum(group) == u64::from(sum) {
+                    each(at + start as u64, Shown::Whole(group));
+                }
             }
         }
         at += WINDOW as u64;
     }
-    parts.iter().try_for_each(|(head, places)| longer(file, *head, places, each))
+    parts.iter().try_for_each(|(head, places)| longer(file, *head, places, &mut budget, each))
 }
 
 /// What may be the number of the chunk at `place`. It ends the key, which stands in front of the value: the key's length,
@@ -109,12 +142,14 @@ fn longer(
     file: &File,
     (chunks, len, sum): Head,
     places: &BTreeMap<u32, u64>,
+    budget: &mut Budget,
     each: &mut dyn FnMut(u64, Shown<'_>),
 ) -> io::Result<()> {
     let mut group = Vec::new();
     for (number, from) in (0..chunks).zip((0..len as usize).step_by(CHUNK)) {
         let Some(place) = places.get(&number) else { return Ok(()) };
         let mut chunk = vec![0; CHUNK.min(len as usize - from)];
+        budget.take_bytes(chunk.len() as u64)?;
         match file.read_exact_at(&mut chunk, place + HEAD as u64) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
             other => other?,
@@ -125,4 +160,37 @@ fn longer(
         each(*first, Shown::Whole(&group));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn scan(bytes: &[u8]) -> io::Result<()> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        groups(&file, &mut |_, _| {})
+    }
+
+    /// Each head had up to 64 KiB behind it read, and those of long groups up to 256 MiB.
+    #[test]
+    fn heads_without_groups_do_not_cost_more_than_the_file_is_long() {
+        let head = |len: u32, number: u16| {
+            let chunks = len.div_ceil(u32::try_from(CHUNK).unwrap());
+            let [high, low] = number.to_be_bytes();
+            let key = [2, high, low, 0, 0, 0];
+            [&key[..], &[FORMAT], &chunks.to_le_bytes(), &len.to_le_bytes(), &[1, 1, 1, 1, 0, 0, 0, 0]].concat()
+        };
+        let many: Vec<u8> = (0..200_000).flat_map(|_| head(65_000, 0)).collect();
+        assert_eq!(scan(&many).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let long: Vec<u8> = (1..100_000).flat_map(|i| head(100_000 + i, 0)).collect();
+        assert_eq!(scan(&long).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        // One head after the other is complete, at places that overlap.
+        let chunks: Vec<u8> = (0..200).flat_map(|i| (0..400).flat_map(move |n| head(400 * 65_000 + i, n))).collect();
+        assert_eq!(scan(&[&chunks[..], &[0; 1 << 20]].concat()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        // A few of them are bytes like any others.
+        scan(&[&many[..2_000], &[0; 1 << 20]].concat()).unwrap();
+    }
 }

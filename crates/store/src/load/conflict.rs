@@ -1,6 +1,6 @@
 //! Identities that two users claim: who keeps them, and who is left out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use headcount_block::{Identity, RowRef, User};
 
@@ -13,6 +13,18 @@ use crate::snapshot::owned;
 
 /// Claims that are held in memory; more of them is not data but swapped columns.
 const CLAIMS_MAX: usize = 4_000_000;
+
+/// Refuses more claims than are held in memory.
+fn expect_few(claims: usize) -> Result<()> {
+    if claims <= CLAIMS_MAX {
+        return Ok(());
+    }
+    Err(Error::TooLarge {
+        what: "users that claim an identity of another (are the columns swapped?)",
+        max: CLAIMS_MAX as u64,
+        found: claims as u64,
+    })
+}
 
 /// What the next pass leaves out, by candidate.
 #[derive(Debug, Clone, Default)]
@@ -70,7 +82,7 @@ impl LeftOut {
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     /// UIDs that claim an identity. One of them may be an owner in the store that the load does not touch.
-    by_identity: BTreeMap<(String, String), Vec<String>>,
+    by_identity: BTreeMap<(String, String), BTreeSet<String>>,
     claimants: HashMap<String, Option<Claimant>>,
 }
 
@@ -81,35 +93,25 @@ impl Claims {
 
     /// Notes that all of `uids` claim `identity`.
     pub(super) fn add(&mut self, identity: Identity, uids: impl IntoIterator<Item = String>) -> Result<()> {
-        let list = self.by_identity.entry((identity.provider, identity.provider_uid)).or_default();
+        let claims = self.by_identity.entry((identity.provider, identity.provider_uid)).or_default();
         for uid in uids {
-            if !list.contains(&uid) {
-                list.push(uid.clone());
+            if claims.insert(uid.clone()) {
                 self.claimants.entry(uid).or_default();
             }
         }
-        if self.claimants.len() > CLAIMS_MAX {
-            return Err(Error::TooLarge {
-                what: "users that claim an identity of another (are the columns swapped?)",
-                max: CLAIMS_MAX as u64,
-                found: self.claimants.len() as u64,
-            });
-        }
-        Ok(())
+        expect_few(self.claimants.len())
     }
 
     /// Finds the claims among index entries with equal hashes.
     pub(super) fn add_equal_hashes(&mut self, finished: &Finished) -> Result<()> {
         for run in finished.same.chunk_by(|a, b| a.hash == b.hash) {
-            let mut claims: BTreeMap<Identity, Vec<String>> = BTreeMap::new();
+            let mut claims: BTreeMap<Identity, BTreeSet<String>> = BTreeMap::new();
+            expect_few(run.len())?;
             for entry in run {
                 let (user, numbers) = claimed(finished, entry)?;
                 for number in numbers {
                     if let Some(identity) = user.identities.get(number) {
-                        let uids = claims.entry(identity.clone()).or_default();
-                        if !uids.contains(&user.uid) {
-                            uids.push(user.uid.clone());
-                        }
+                        claims.entry(identity.clone()).or_default().insert(user.uid.clone());
                     }
                 }
             }

@@ -89,8 +89,8 @@ fn note_sections(layer: &Layer, losses: &mut Losses) {
             blocks: None,
             users: None,
             // Without names users are missing from this layer, and without tombstones what it says of others.
-            older: damage.what.starts_with("provider"),
-            deleted: remains.tombstones().is_none() && !damage.what.starts_with("provider"),
+            older: damage.what.contains("provider"),
+            deleted: remains.tombstones().is_none() && !damage.what.contains("provider"),
         };
         losses.add(loss, UidRange::all(), layer.below);
     }

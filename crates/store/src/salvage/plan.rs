@@ -1,7 +1,6 @@
 //! What there is to salvage: the manifest or what stands in for it, segments, and the log of the delta.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use headcount_block::{ClassSums, Damage, Totals, UidRange};
@@ -256,7 +255,7 @@ fn manifest(dir: &Path) -> Result<(Option<Manifest>, SalvagedBy, Option<Damage>)
         Err(error) => whole_file(dir.join(files::MANIFEST), "manifest", "a file", error.to_string()),
     };
     let previous = dir.join(files::MANIFEST_PREVIOUS);
-    let decoded = fs::read(&previous).ok().and_then(|bytes| Manifest::decode(&bytes, &previous, false).ok());
+    let decoded = Manifest::read_file(&previous, false).ok();
     let by = if decoded.is_some() { SalvagedBy::Previous } else { SalvagedBy::Files };
     Ok((decoded, by, Some(damage)))
 }

@@ -6,8 +6,10 @@
 //! ```
 //! It is checked whole when a segment is opened: about 50 bytes for each 64 KiB of blocks.
 
-use headcount_block::{Built, ClassSums, Fault, Totals};
+use headcount_block::limits::BLOCK_MAX;
+use headcount_block::{Built, ClassSums, Fault, HEADER_LEN, Totals};
 
+use super::footer::FILE_HEADER_LEN;
 use crate::backing::Kept;
 
 /// Blocks between two checkpoints of the prefix sums.
@@ -35,7 +37,8 @@ pub(crate) struct BlockIndex {
 }
 
 impl BlockIndex {
-    /// Takes over a section whose checksum has been verified.
+    /// Takes over a section whose checksum has been verified. Of the blocks it checks that none is longer than blocks get,
+    /// and that none begins before the one in front of it ends.
     pub(crate) fn decode(bytes: Kept) -> Result<Self, Fault> {
         let blocks = word(&bytes, 0) as usize;
         let last_len = word(&bytes, 4) as usize;
@@ -46,8 +49,18 @@ impl BlockIndex {
         if keys_at > last_at {
             return Err(fault("block index length", 0, keys_at as u64));
         }
-        let mut key_end = 0;
+        let (mut key_end, mut block_end) = (0, FILE_HEADER_LEN as u64);
         for i in 0..blocks {
+            let at = HEAD + i * ENTRY;
+            let (offset, len) = (long(&bytes, at), word(&bytes, at + 8) as usize);
+            // A reader may have to allocate it.
+            if !(HEADER_LEN..=BLOCK_MAX).contains(&len) {
+                return Err(Fault::new("length of a block in the block index", at + 8, BLOCK_MAX as u64, len as u64));
+            }
+            let (true, Some(end)) = (offset >= block_end, offset.checked_add(len as u64)) else {
+                return Err(Fault::new("place of a block in the block index", at, block_end, offset));
+            };
+            block_end = end;
             let end = word(&bytes, HEAD + i * ENTRY + 16) as usize;
             if end <= key_end || end > last_at - keys_at {
                 return Err(fault("end of a first UID in the block index", HEAD + i * ENTRY + 16, end as u64));

@@ -16,6 +16,17 @@ const PARTITIONS: usize = 256;
 const WRITE: usize = 1 << 20;
 /// Bytes of a spilled entry: hash u64, place u40.
 const SPILLED: usize = 13;
+/// Entries of one hash that get a place. Two keys share a hash of 64 bits once in many segments, three never: what is
+/// beyond them has the key of another entry, and would fill pages that no number of pages makes larger.
+const RUN_MAX: usize = 2;
+/// Most layouts that are tried.
+const LAYOUTS_MAX: usize = 32;
+
+/// The longest run among entries that [`HashBuilder::finish`] returned, where it is longer than the index has places for.
+pub(crate) fn crowd(same: &[Entry]) -> Option<u64> {
+    let runs = same.chunk_by(|a, b| a.hash == b.hash).map(<[Entry]>::len);
+    runs.max().filter(|len| *len > RUN_MAX).map(|len| len as u64)
+}
 
 /// A hash and the place of the row that it stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,22 +160,28 @@ impl HashBuilder {
     }
 
     /// Lays the index out, page after page into `write`. Returns the number of pages and all entries that share their
-    /// hash with another, in hash order.
+    /// hash with another, in hash order. Of those only the first two of each hash are in the index: whoever publishes it
+    /// looks at [`crowd`] before.
     ///
     /// When a page overflows (once in 10^8) the layout starts over with more pages: a hash has 64 bits, so that more
     /// pages spread it as well as another key would.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] when pages overflow again and again, which hashes do not do.
     pub(crate) fn finish(
         mut self,
         file_id: u128,
         mut write: impl FnMut(u64, &[u8]) -> Result<()>,
     ) -> Result<(u64, Vec<Entry>)> {
         let mut pages = pages_for(self.entries);
-        loop {
+        for _ in 0..LAYOUTS_MAX {
             if let Some(same) = self.layout(file_id, pages, &mut write)? {
                 return Ok((pages, same));
             }
             pages += pages / 8 + 1;
         }
+        let max = LAYOUTS_MAX as u64;
+        Err(Error::TooLarge { what: "layouts of an index whose pages overflow", max, found: max + 1 })
     }
 
     /// One layout with so many pages; `None` when a page overflows.
@@ -194,7 +211,13 @@ impl HashBuilder {
             for run in part.chunk_by(|a, b| a.hash == b.hash).filter(|run| run.len() > 1) {
                 same.extend_from_slice(run);
             }
+            let (mut last, mut run) = (None, 0);
             for entry in part.iter() {
+                run = if last == Some(entry.hash) { run + 1 } else { 1 };
+                last = Some(entry.hash);
+                if run > RUN_MAX {
+                    continue;
+                }
                 let (at, line, tag) = locate(entry.hash, pages);
                 while current < at {
                     close(&mut page, current, &mut out)?;
@@ -284,5 +307,26 @@ mod tests {
         let (pages, _) = builder.finish(1, write).unwrap();
         assert!(pages > 2);
         assert_eq!(len as u64, pages * PAGE as u64);
+    }
+
+    #[test]
+    fn a_hash_of_more_entries_than_a_page_holds_has_its_first_two_in_the_index() {
+        let (mut builder, n) = (HashBuilder::new(Kind::Identity, 0, &std::env::temp_dir()), 2_000);
+        for i in 0..n {
+            builder.push(i << 50, RowPlace::of(0, 0)).unwrap();
+            builder.push(7 << 50, RowPlace::of(1, i as usize)).unwrap();
+        }
+        let mut bytes = Vec::new();
+        let write = |at: u64, page: &[u8]| {
+            bytes.truncate(at as usize);
+            bytes.extend_from_slice(page);
+            Ok(())
+        };
+        let (pages, same) = builder.finish(1, write).unwrap();
+        assert_eq!(same.len() as u64, n + 1, "all of them are reported");
+        assert_eq!(crowd(&same), Some(n + 1));
+        assert_eq!(bytes.len() as u64, pages * PAGE as u64);
+        let used: u64 = bytes.chunks(PAGE).map(crate::segment::hash_index::used_slots).sum();
+        assert_eq!(used, n + 1);
     }
 }

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use headcount_block::limits::DICTIONARY_MAX;
 use headcount_block::{Block, BlockId, Damage, Dictionary, Fault, checksum};
 
 use super::block_index::{BlockEntry, BlockIndex};
@@ -56,7 +57,7 @@ impl Segment {
             let fault = Fault::new("number of blocks", 0, u64::from(footer.blocks), index.len() as u64);
             return Err(Error::fault(fault, path, at));
         }
-        let dict = Dictionary::decode(&section(footer.dictionary, "provider dictionary checksum")?)
+        let dict = Dictionary::decode(&read_dictionary(path, &data, footer.dictionary)?)
             .map_err(|f| Error::fault(f, path, footer.dictionary.offset))?;
         let tombstones = section(footer.tombstones, "tombstones checksum")?;
         Tombstones::check(&tombstones).map_err(|f| Error::fault(f, path, footer.tombstones.offset))?;
@@ -192,9 +193,16 @@ impl Segment {
     fn verify_block(&self, bytes: &[u8], offset: u64, number: u32) -> Result<()> {
         let block = self.parse_first(bytes, offset)?;
         block.verify(self.block_id(number)).map_err(|f| self.block_fault(f, number))?;
-        let (found, expected) = (block.users(), self.entry(number)?.users);
+        let entry = self.entry(number)?;
+        let (found, expected) = (block.users(), entry.users);
         if found != expected as usize {
             let fault = Fault::new("users of the block against the block index", 28, u64::from(expected), found as u64);
+            return Err(self.block_fault(fault, number));
+        }
+        let (found, expected) = (block.as_bytes().len(), entry.len);
+        if found != expected as usize {
+            let fault =
+                Fault::new("length of the block against the block index", 32, u64::from(expected), found as u64);
             return Err(self.block_fault(fault, number));
         }
         self.blocks_seen.set(number as usize);
@@ -273,7 +281,7 @@ impl Segment {
     pub(crate) fn reverify(&self) -> Result<()> {
         let footer = read_footer(&self.path, &self.data)?;
         read_section(&self.path, &self.data, footer.block_index, "block index checksum")?;
-        read_section(&self.path, &self.data, footer.dictionary, "provider dictionary checksum")?;
+        read_dictionary(&self.path, &self.data, footer.dictionary)?;
         read_section(&self.path, &self.data, footer.tombstones, "tombstones checksum")?;
         let header = self.data.read(0, FILE_HEADER_LEN).map_err(|e| self.io(e, 0))?;
         check_file_header(&header, footer.file_id).map_err(|f| Error::fault(f, &self.path, 0))?;
@@ -348,6 +356,16 @@ fn keep_section(path: &Path, data: &Backing, section: Section, what: &'static st
     let bytes = data.keep(section.offset, len).map_err(|e| Error::io("read", path, e))?;
     verify_section(path, section, &bytes, what)?;
     Ok(bytes)
+}
+
+/// The section of the provider dictionary, when it is not longer than one gets.
+pub(super) fn read_dictionary<'d>(path: &Path, data: &'d Backing, section: Section) -> Result<Bytes<'d>> {
+    let most = DICTIONARY_MAX as u64;
+    if section.len > most {
+        let fault = Fault::new("provider dictionary length", 0, most, section.len);
+        return Err(Error::fault(fault, path, section.offset));
+    }
+    read_section(path, data, section, "provider dictionary checksum")
 }
 
 pub(super) fn read_section<'d>(

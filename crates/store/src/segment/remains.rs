@@ -13,7 +13,7 @@ use headcount_block::{Block, BlockId, Damage, Dictionary, Fault, HEADER_LEN, Row
 use super::block_index::BlockIndex;
 use super::footer::{FILE_HEADER_LEN, FOOTER_LEN, Footer, MAGIC, Section};
 use super::hash_index::{Kind, PAGE, verify_page};
-use super::read::{read_footer, read_section};
+use super::read::{read_dictionary, read_footer, read_section};
 use super::tombstones::{Tombstone, Tombstones};
 use crate::backing::{Backend, Backing, Kept};
 use crate::error::{Error, Result};
@@ -22,6 +22,8 @@ use crate::error::{Error, Result};
 const UNNAMED: &str = "\0";
 /// Ids of compact rows; others stand with their names in rows of their own.
 const COMPACT_IDS: u16 = 255;
+/// What is said of a provider dictionary that is damaged.
+const DICTIONARY: &str = "provider dictionary checksum";
 /// Blocks begin at multiples of this.
 const ALIGN: usize = 64;
 
@@ -179,7 +181,7 @@ impl Remains {
         end = index.as_ref().map(|_| footer.block_index.offset + footer.block_index.len);
         let decoded = index.map(|bytes| BlockIndex::decode(Kept::Read(bytes)));
         self.index = self.decoded(decoded, footer.block_index.offset);
-        let dict = self.section(footer.dictionary, "provider dictionary checksum", end);
+        let dict = self.section(footer.dictionary, DICTIONARY, end);
         end = dict.as_ref().map(|_| footer.dictionary.offset + footer.dictionary.len);
         let decoded = dict.map(|bytes| Dictionary::decode(&bytes));
         if let Some(dict) = self.decoded(decoded, footer.dictionary.offset) {
@@ -197,7 +199,11 @@ impl Remains {
             self.note(Error::fault(fault, &self.path, section.offset));
             return None;
         }
-        match read_section(&self.path, &self.data, section, what).map(|bytes| bytes.to_vec()) {
+        let read = match what {
+            DICTIONARY => read_dictionary(&self.path, &self.data, section),
+            _ => read_section(&self.path, &self.data, section, what),
+        };
+        match read.map(|bytes| bytes.to_vec()) {
             Ok(bytes) => Some(bytes),
             Err(error) => {
                 self.note(error);

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use headcount_block::{Dictionary, DictionaryBuilder, Progress, RowBuf, Status, Totals, User};
 
+use super::footer::{Footer, Section};
 use super::tombstones::Tombstone;
 use super::*;
 use crate::backing::Backend;
@@ -215,26 +216,92 @@ fn verification_finds_text_and_seqs_that_are_wrong() {
     }
 }
 
+/// A search among them did not find every one: users that were deleted came back.
 #[test]
-fn verification_finds_tombstones_out_of_order() {
+fn tombstones_out_of_order_are_damage() {
     let place = Place::new();
     let mut writer = place.writer(Some(5));
     for uid in [b"a", b"b"] {
         writer.push_tombstone(uid, 5, 1).unwrap();
     }
     let (path, id) = place.publish(writer, 0);
-    let mut footer = Segment::open(&path, id, Backend::Auto).unwrap().footer().clone();
-    let mut bytes = std::fs::read(&path).unwrap();
-    let start = usize::try_from(footer.tombstones.offset).unwrap();
-    let section = &mut bytes[start..][..usize::try_from(footer.tombstones.len).unwrap()];
-    *section.last_mut().unwrap() = b'a';
-    footer.tombstones.checksum = headcount_block::checksum(section);
-    bytes.truncate(bytes.len() - footer::FOOTER_LEN);
+    let forged = forged(&path, |f| &mut f.tombstones, |bytes| *bytes.last_mut().unwrap() = b'a');
+    for backend in BACKENDS {
+        assert_eq!(what(Segment::open(&forged, id, backend).unwrap_err()), "UID order of the tombstones");
+    }
+    let remains = Remains::open(&forged, id, None).unwrap();
+    assert_eq!((remains.damages[0].what.as_str(), remains.tombstone(0)), ("UID order of the tombstones", None));
+}
+
+/// The segment at `path` with a section that somebody else wrote, and checksums that are right.
+fn forged(path: &std::path::Path, of: fn(&mut Footer) -> &mut Section, change: impl FnOnce(&mut [u8])) -> PathBuf {
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = bytes.len() - footer::FOOTER_LEN;
+    let mut footer = Footer::decode(&bytes[at..], path, 0).unwrap();
+    let section = of(&mut footer);
+    let start = usize::try_from(section.offset).unwrap();
+    let content = &mut bytes[start..][..usize::try_from(section.len).unwrap()];
+    change(content);
+    section.checksum = headcount_block::checksum(content);
+    bytes.truncate(at);
     bytes.extend(footer.encode());
-    let damaged = place.dir.path().join("damaged");
-    std::fs::write(&damaged, &bytes).unwrap();
-    let segment = Segment::open(&damaged, id, Backend::Auto).unwrap();
-    assert_eq!(damages(&segment), ["UID order of the tombstones"]);
+    let forged = path.with_extension("forged");
+    std::fs::write(&forged, &bytes).unwrap();
+    forged
+}
+
+/// A section of zeros that take no room on disk was read whole.
+#[test]
+fn a_dictionary_that_is_longer_than_one_gets_is_not_read() {
+    let mut place = Place::new();
+    let from = source(&mut place, 10);
+    let (path, id) = (from.path().to_path_buf(), from.footer().file_id);
+    let forged = forged(&path, |f| &mut f.dictionary, |_| {});
+    let file = std::fs::OpenOptions::new().write(true).open(&forged).unwrap();
+    let (at, len) = (from.bytes().next_multiple_of(4096), 1 << 33);
+    file.set_len(at + len).unwrap();
+    let footer = Footer { dictionary: Section { offset: at, len, checksum: 0 }, ..from.footer().clone() };
+    std::os::unix::fs::FileExt::write_all_at(&file, &footer.encode(), at + len).unwrap();
+    for backend in BACKENDS {
+        assert_eq!(what(Segment::open(&forged, id, backend).unwrap_err()), "provider dictionary length");
+    }
+    assert_eq!(Remains::open(&forged, id, None).unwrap().damages[0].what, "provider dictionary length");
+}
+
+/// Every block was as long as the index says: 4 GiB of memory for a look at one row, and verification saw nothing.
+#[test]
+fn a_block_index_of_blocks_that_are_too_long_or_overlap_is_refused() {
+    let mut place = Place::new();
+    let from = source(&mut place, 20_000);
+    let (blocks, path, id) = (from.footer().blocks as usize, from.path().to_path_buf(), from.footer().file_id);
+    let len = |entry: usize| 8 + 24 * entry + 8;
+    let set = |bytes: &mut [u8], at: usize, value: u32| bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    let length = from.entry(0).unwrap().len;
+    for (entry, value, expected) in [
+        (0, u32::MAX, "length of a block in the block index"),
+        (1, (4 << 20) + 64, "length of a block in the block index"),
+        (1, 0, "length of a block in the block index"),
+        (0, length + 64, "place of a block in the block index"),
+    ] {
+        let forged = forged(&path, |f| &mut f.block_index, |bytes| set(bytes, len(entry), value));
+        for backend in BACKENDS {
+            assert_eq!(what(Segment::open(&forged, id, backend).unwrap_err()), expected);
+        }
+        let remains = Remains::open(&forged, id, None).unwrap();
+        assert_eq!(
+            (remains.found.len(), remains.damages[0].what.as_str()),
+            (blocks, expected),
+            "found by their headers"
+        );
+    }
+    let last = from.entry(u32::try_from(blocks - 1).unwrap()).unwrap().len;
+    let forged = forged(&path, |f| &mut f.block_index, |bytes| set(bytes, len(blocks - 1), last + 64));
+    for backend in BACKENDS {
+        let segment = Segment::open(&forged, id, backend).unwrap();
+        let expected = "length of the block against the block index";
+        assert_eq!(what(segment.block(u32::try_from(blocks - 1).unwrap(), false).unwrap_err()), expected);
+        assert_eq!(damages(&segment), [expected]);
+    }
 }
 
 /// A segment of `users` with base seq 100, every third with a seq of its own.

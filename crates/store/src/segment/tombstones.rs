@@ -38,7 +38,8 @@ impl<'a> Tombstones<'a> {
         split.map(|(offsets, entries)| Self { count, offsets, entries }).unwrap_or_default()
     }
 
-    /// Checks that a section is made of entries that lie one after the other and fill it. Order is not looked at.
+    /// Checks that a section is made of entries that lie one after the other and fill it, in UID order: searches count on
+    /// that, and one that does not find a tombstone brings a user back.
     pub(crate) fn check(section: &'a [u8]) -> Result<(), Fault> {
         let this = Self::of(section);
         let declared = long(section, 0).unwrap_or_default();
@@ -46,14 +47,18 @@ impl<'a> Tombstones<'a> {
             return Err(Fault::new("number of tombstones", 0, section.len() as u64, declared));
         }
         let base = COUNT_LEN + this.offsets.len();
-        let mut end = 0;
+        let (mut end, mut last): (usize, &[u8]) = (0, &[]);
         for i in 0..this.count {
             let start = this.offset(i).unwrap_or(usize::MAX);
-            let len = this.entry(i).map(|(uid, _)| uid.len()).filter(|len| (1..=UID_MAX).contains(len));
-            let Some(len) = len.filter(|_| start == end) else {
+            let uid = this.entry(i).map(|(uid, _)| uid).filter(|uid| (1..=UID_MAX).contains(&uid.len()));
+            let Some(uid) = uid.filter(|_| start == end) else {
                 return Err(Fault::new("place or length of a tombstone", base + end, end as u64, start as u64));
             };
-            end = start + ENTRY_HEAD + len;
+            if last >= uid {
+                return Err(Fault::new("UID order of the tombstones", base + end, i as u64, i as u64));
+            }
+            end = start + ENTRY_HEAD + uid.len();
+            last = uid;
         }
         if end == this.entries.len() {
             return Ok(());
@@ -226,7 +231,9 @@ mod tests {
                 let mut bytes = whole.clone();
                 bytes[at] ^= by;
                 let text = at >= 32 + ENTRY_HEAD && !matches!(at, 55..73 | 77..95);
-                assert_eq!(Tombstones::check(&bytes).is_ok(), text || heads.contains(&at), "byte {at} ^ {by}");
+                let sorted = Tombstones::of(&bytes).iter().is_sorted_by(|a, b| a.0 < b.0);
+                let fits = text && sorted || heads.contains(&at);
+                assert_eq!(Tombstones::check(&bytes).is_ok(), fits, "byte {at} ^ {by}");
                 read_all(&bytes);
             }
             assert_eq!(Tombstones::check(&whole[..at]).is_ok(), at == 0, "cut at {at}");

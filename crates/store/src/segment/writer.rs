@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use headcount_block::{Block, BlockBuilder, BlockId, Built, Dictionary, Fault, Totals, UserRef, checksum};
+use headcount_block::{Block, BlockBuilder, BlockId, Built, Damage, Dictionary, Fault, Totals, UserRef, checksum};
 
 use super::block_index::BlockIndexBuilder;
 use super::footer::{FILE_HEADER_LEN, FOOTER_LEN, Footer, HashSection, Section, file_header};
-use super::hash_build::{Entry, HashBuilder};
+use super::hash_build::{Entry, HashBuilder, crowd};
 use super::hash_index::{BLOCKS_MAX, Kind, PAGE, RowPlace, hash_identity, hash_uid};
 use super::output::Output;
 use super::read::Segment;
@@ -379,7 +379,11 @@ impl Sink {
             let laid_out = self.uids.finish(id, |at, bytes| tail.out.write(start + at, bytes));
             (sorting.join(), laid_out)
         });
-        let (identities, (uid_pages, _)) = (identities.map_err(|_| Error::Panicked("index"))?, uid_pages?);
+        let (identities, (uid_pages, uids)) = (identities.map_err(|_| Error::Panicked("index"))?, uid_pages?);
+        if let Some(found) = crowd(&uids) {
+            // Only blocks that were copied as they are can hold a UID more than once.
+            return Err(Error::fault(Fault::new("rows with one UID in a segment", 0, 1, found), &tail.out.path, 0));
+        }
         let middle = start + uid_pages * PAGE as u64;
         let (identity_pages, same) = identities.finish(id, |at, bytes| tail.out.write(middle + at, bytes))?;
         tail.at = middle + identity_pages * PAGE as u64;
@@ -443,6 +447,20 @@ impl Finished {
         Ok(see(&user))
     }
 
+    /// Checks that the index has all identities, as it has where each belongs to one user: what is not so must not be
+    /// published. `store` is named by the error.
+    pub(crate) fn expect_indexed(&self, store: &Path) -> Result<()> {
+        let Some(found) = crowd(&self.same) else { return Ok(()) };
+        Err(Error::Damage(Box::new(Damage {
+            file: store.to_path_buf(),
+            offset: 0,
+            what: "owners of one identity, in what is written to a segment".into(),
+            expected: "one user, who has it once".into(),
+            found: format!("{found} times the same identity: salvage the store"),
+            uids: None,
+        })))
+    }
+
     /// Counts and length sums.
     pub(crate) const fn totals(&self) -> Totals {
         self.footer.totals
@@ -495,6 +513,7 @@ impl Finished {
     /// Writes the footer and gives the file its name in `dir`. `seq` becomes the base of the rows' seqs, unless the
     /// writer was given one.
     pub(crate) fn publish(mut self, seq: u64, dir: &Path) -> Result<PathBuf> {
+        self.expect_indexed(dir)?;
         let (base, greatest) = self.seq_range(seq);
         if self.tombstone_seqs.0 < base {
             let fault = Fault::new("seq of a tombstone before the segment's base", 0, base, self.tombstone_seqs.0);
