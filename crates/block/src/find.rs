@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use crate::dictionary::Dictionary;
 use crate::error::Fault;
 use crate::header::{ENTRY_LEN, ROWS_PER_GROUP};
-use crate::limits::{COMPACT_PROVIDER_MAX, COMPACT_PROVIDER_UID_MAX, COMPACT_UID_MAX};
+use crate::limits::{COMPACT_PROVIDER_MAX, COMPACT_PROVIDER_UID_MAX, COMPACT_UID_MAX, IDENTITIES_MAX, USER_MAX};
 use crate::read::{Block, Mark, PENDING_BIT, Pos, Rows, UID_LEN_MASK};
 use crate::sums::Totals;
 use crate::text::is_plain;
@@ -349,9 +349,18 @@ fn verify_text(user: &UserRef<'_>) -> Result<(), Fault> {
         if bytes.contains(&0) { Err(Fault::new(what, 0, 1, 0)) } else { Ok(()) }
     };
     text(user.uid(), "UID")?;
+    let (mut identities, mut len) = (0, 5 + user.uid().len());
     for identity in user.identities() {
         text(identity.provider, "provider")?;
         text(identity.provider_uid, "providerUID")?;
+        identities += 1;
+        len += 3 + identity.provider.len() + identity.provider_uid.len();
+    }
+    if identities > IDENTITIES_MAX {
+        return Err(Fault::new("identities of a row", 0, IDENTITIES_MAX as u64, identities as u64));
+    }
+    if len > USER_MAX {
+        return Err(Fault::new("length of a row", 0, USER_MAX as u64, len as u64));
     }
     Ok(())
 }

@@ -20,7 +20,7 @@
 use crate::bytes::{array, get_u32, get_u64, short};
 use crate::checksum::{CHECKSUM_ALGORITHM, checksum};
 use crate::error::Fault;
-use crate::limits::{BLOCK_MAX, BLOCK_USERS_MAX};
+use crate::limits::{BLOCK_ENTRIES_MAX, BLOCK_MAX, BLOCK_USERS_MAX};
 use crate::sums::{CLASS_WORDS, ClassSums, Totals};
 
 /// Length of the header in bytes.
@@ -153,7 +153,7 @@ impl Header {
         };
         bound("block users", 28, BLOCK_USERS_MAX, self.users)?;
         bound("block length", 32, BLOCK_MAX.min(have), self.block_len)?;
-        bound("block control entries", 36, self.block_len / ENTRY_LEN, self.entries)?;
+        bound("block control entries", 36, BLOCK_ENTRIES_MAX.min(self.block_len / ENTRY_LEN), self.entries)?;
         bound("block text", 40, self.block_len, self.text_len)?;
         bound("block exceptions", 44, self.users, self.exceptions)?;
         bound("block wide rows", 48, self.block_len, self.wide_len)?;

@@ -22,6 +22,9 @@ pub const BLOCK_MAX: usize = 4 << 20;
 /// Most users in one block: 256 restart groups, so that an index slot names a group in eight bits.
 pub const BLOCK_USERS_MAX: usize = 4096;
 
+/// Most control entries of a block: those of its target size, and those of the user that exceeds it.
+pub const BLOCK_ENTRIES_MAX: usize = BLOCK_TARGET / 3 + IDENTITIES_MAX;
+
 /// Longest UID of a compact row: seven bits in the control array.
 pub const COMPACT_UID_MAX: usize = 127;
 /// Longest providerUID of a compact row: eight bits in the control array.

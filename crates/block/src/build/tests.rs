@@ -322,3 +322,37 @@ fn a_user_with_a_provider_that_nobody_can_name_is_not_read_without_it() {
     }
     assert!(Block::parse(&bytes, &short).unwrap().verify_rows(None).is_err());
 }
+
+/// One block rendered to more than a gigabyte: what it could hold was bounded by its length alone.
+#[test]
+fn a_block_has_not_more_control_entries_than_writers_make() {
+    let dict = Dictionary::decode(b"\x01p").unwrap();
+    let user = |uid: &str, identities: usize| {
+        let user = User::new(uid);
+        (0..identities).fold(user, |user, i| user.with_identity("p", format!("{i}")))
+    };
+    let (mut builder, mut row) = (BlockBuilder::new(), RowBuf::new());
+    let mut block = |users: &[User]| {
+        for user in users {
+            builder.push(&row.encode(user).unwrap().into(), &dict, 0).unwrap();
+        }
+        let (full, mut bytes) = (builder.is_full(), Vec::new());
+        builder.finish(ID, &mut bytes);
+        (full, bytes)
+    };
+    let most: Vec<User> = (0..21_845).step_by(4096).map(|i| user(&format!("{i:05}"), 4096.min(21_845 - i))).collect();
+    // The texts alone would have filled it: writers come nowhere near.
+    let (_, bytes) = block(&[&most[..], &[user("x", 4096)]].concat());
+    Block::parse(&bytes, &dict).unwrap().verify_rows(None).unwrap();
+    let (full, bytes) = block(&[&most[..], &[user("x", 4096), user("y", 1)]].concat());
+    assert!(full);
+    let fault = Block::parse(&bytes, &dict).unwrap_err();
+    assert_eq!((fault.what, fault.expected, fault.found), ("block control entries", 25_941, 25_942));
+    // A user with one identity more than users have: the head of the next one is made an entry of its own.
+    let (_, mut bytes) = block(&[user("a", 4096), user("b", 1)]);
+    let at = Block::parse(&bytes, &dict).unwrap().header.sections().control + 3 * 4096;
+    bytes[at] = 0;
+    bytes[28] = 1;
+    let fault = Block::parse(&bytes, &dict).unwrap().verify_rows(None).unwrap_err();
+    assert_eq!((fault.what, fault.expected, fault.found), ("identities of a row", 4096, 4097));
+}
