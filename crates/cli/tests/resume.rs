@@ -13,6 +13,10 @@ const FILE_LEFT: [&str; 2] = ["out.partial", "out.partial.json"];
 
 /// Starts an export to `out` and kills it once it has written something; false when it was faster.
 fn kill_in_the_middle(scratch: &Scratch, args: &[&str]) -> bool {
+    // What an attempt that was faster left stays beside what the next one leaves.
+    for name in ["out", "out.manifest.json"] {
+        let _ = fs::remove_file(scratch.path(name));
+    }
     let mut child = scratch.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let partial = scratch.path("out.partial");
     loop {
