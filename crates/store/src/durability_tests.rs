@@ -35,6 +35,16 @@ fn put(store: &Store, uid: &str, durability: Durability) {
     store.commit_with(batch(uid), durability).unwrap();
 }
 
+/// With a segment of each of two users.
+fn two_segments(dir: &Path) -> Store {
+    let store = create(dir);
+    for uid in ["a", "b"] {
+        put(&store, uid, Durability::Sync);
+        store.flush().unwrap();
+    }
+    store
+}
+
 fn uids(store: &Store) -> Vec<String> {
     store.snapshot().users(UidRange::all()).map(|user| user.unwrap().uid).collect()
 }
@@ -136,11 +146,7 @@ fn a_load_that_its_store_is_dropped_beneath_publishes_nothing() {
 fn a_compaction_ends_where_another_thread_has_stopped_the_store() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
-    let store = create(&path);
-    for uid in ["a", "b"] {
-        put(&store, uid, Durability::Sync);
-        store.flush().unwrap();
-    }
+    let store = two_segments(&path);
     let manifest = std::fs::read(path.join(files::MANIFEST)).unwrap();
     let old = files::segments(&path).unwrap();
     let inner = Arc::clone(&store.inner);
@@ -157,11 +163,7 @@ fn a_compaction_ends_where_another_thread_has_stopped_the_store() {
 fn an_open_makes_durable_what_it_goes_by_before_it_removes_anything() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
-    let store = create(&path);
-    for uid in ["a", "b"] {
-        put(&store, uid, Durability::Sync);
-        store.flush().unwrap();
-    }
+    let store = two_segments(&path);
     meanwhile("manifest: before", || plan(Some(0)));
     let error = store.compact(Compaction::Full, &Progress::default()).unwrap_err();
     assert_eq!(seen(), ["names: fsync"], "{error}");

@@ -11,6 +11,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use headcount_block::checksum;
+
 use super::SEGMENT;
 
 /// Bytes of a segment's header.
@@ -52,11 +54,9 @@ impl<'a> Message<'a> {
 
     /// Whether sled takes it for one.
     fn is_whole(&self) -> bool {
-        let bits = self.body.iter().chain(self.head).fold(u32::MAX, |bits, byte| {
-            (0..8).fold(bits ^ u32::from(*byte), |bits, _| bits >> 1 ^ (0xedb8_8320 & (bits & 1).wrapping_neg()))
-        });
-        // It keeps the complement of the complement.
-        bits == self.sum
+        let covered = [self.body, self.head].concat();
+        // It keeps the complement of the CRC-32.
+        checksum(&covered) == u64::from(!self.sum)
     }
 
     /// Whether it stands for a page, or part of one.
