@@ -109,7 +109,7 @@ impl BulkLoad {
         // against it, or rejected records are being written away, it is checked with the commits waiting.
         if !self.options.skip_rejected {
             let mut counts = report.clone();
-            let dict = self.dictionary(providers.clone())?;
+            let dict = self.dictionary(&shards, providers.clone())?;
             let pass = self.passes(&shards, &dict, &mut counts, rejects)?;
             if let Some(report) = self.complete(pass, counts, None)? {
                 return Ok(report);
@@ -122,15 +122,21 @@ impl BulkLoad {
             store.sync_log(&mut writer)?;
         }
         self.base = store.version.load_full();
-        let dict = self.dictionary(providers)?;
+        let dict = self.dictionary(&shards, providers)?;
         let pass = self.passes(&shards, &dict, &mut report, rejects)?;
         self.complete(pass, report, Some(&mut writer))?.ok_or(Error::Busy)
     }
 
     /// The dictionary of what is written: with the providers of those users of the basis that the load unites with its own.
-    fn dictionary(&self, mut providers: DictionaryBuilder) -> Result<Arc<Dictionary>> {
-        if self.options.existing == Existing::Merge {
-            self.base.each_provider(&mut |name| Ok(providers.add(name, 0)?))?;
+    fn dictionary(&self, shards: &[Shard], mut providers: DictionaryBuilder) -> Result<Arc<Dictionary>> {
+        if self.options.existing == Existing::Merge
+            && self.base.each_provider(&mut |name| Ok(providers.add(name, 0)?)).is_err()
+        {
+            // All names of the store are too many: those of the users in question may not be, or the error is found again.
+            providers = DictionaryBuilder::new();
+            self.walk(shards, &Drops::default(), &mut |_| Ok(()), &mut |_, row| {
+                Ok(row.identities().try_for_each(|identity| providers.add(identity.provider, 1))?)
+            })?;
         }
         providers.finish().map(Arc::new).map_err(|f| Error::fault(f, &self.store.dir, 0))
     }
