@@ -171,7 +171,7 @@ impl BulkLoad {
             }
             let mut claims = std::mem::take(&mut pass.claims);
             self.walk(shards, &drops, &mut |_| Ok(()), &mut |candidate, row| claims.see(candidate, row))?;
-            let left_out = claims.resolve(self.options.on_conflict, &mut drops, &mut reject)?;
+            let left_out = claims.resolve(self.options.on_conflict, skip, &mut drops, &mut reject)?;
             report.identities_ignored += left_out.identities;
             if left_out.is_nothing() {
                 // An owner in the store gives its identity up in this very load.
@@ -254,7 +254,7 @@ impl BulkLoad {
             if owner.user().uid() != row.uid() {
                 let (owner, user) = (owned(&owner.user())?, owned(&row.into())?);
                 let claimed = identity.to_identity().map_err(|f| Error::fault(f, &self.store.dir, 0))?;
-                claims.add(claimed, [owner.uid, user.uid])?;
+                claims.add_owned(claimed, owner.uid, user.uid)?;
             }
         }
         Ok(())

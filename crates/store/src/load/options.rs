@@ -16,7 +16,8 @@ pub enum OnDuplicate {
     Last,
 }
 
-/// What becomes of an identity that already belongs to another user.
+/// What becomes of an identity that already belongs to another user: to one of the store, unless the load replaces that by
+/// a user without it, or else to the user whose record came first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnConflict {
     /// The later user is an error.
