@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
 use std::thread;
 
-use headcount_block::{Dictionary, DictionaryBuilder, Progress, RowBuf, RowRef, Totals};
+use headcount_block::{Dictionary, DictionaryBuilder, Fault, Progress, RowBuf, RowRef, Totals};
 use tempfile::TempDir;
 
 use super::combine::{Candidate, Combined, Combiner, without};
@@ -211,6 +211,12 @@ impl BulkLoad {
                 [] => each(&candidate, candidate.row)?,
                 numbers => each(&candidate, without(&mut buf, candidate.row, numbers)?)?,
             }
+        }
+        let (expected, found) = (shards.iter().map(|s| s.records).sum::<u64>(), combiner.taken());
+        if found != expected {
+            // Whatever became of the others: a load is all or nothing.
+            let fault = Fault::new("records of the load that came back sorted", 0, expected, found);
+            return Err(Error::fault(fault, &self.tmp(), 0));
         }
         Ok(combiner.counts)
     }
