@@ -305,6 +305,7 @@ impl BulkLoad {
             existing: self.options.existing,
             hidden: pass.hidden,
             unchanged: pass.unchanged,
+            ignored: report.identities_ignored,
         };
         let seq = match writer {
             Some(writer) => publish(&self.store, writer, finished, &basis)?,
