@@ -400,6 +400,25 @@ fn an_owner_in_the_store_that_keeps_its_identity_keeps_it_from_an_earlier_record
     }
 }
 
+/// The users of a shard that was forgotten were not loaded, and nobody was told.
+#[test]
+fn a_load_ends_with_all_of_its_shards_and_no_others() {
+    let store = Store::temporary().unwrap();
+    let other = Store::temporary().unwrap();
+    let begin = |store: &Store| store.bulk_load(options(), &Arc::default()).unwrap();
+    let load = begin(&store);
+    let (mut forgotten, kept) = (load.shard(), load.shard());
+    forgotten.push(RowBuf::new().encode(&user("a", &[])).unwrap(), Place::default(), RowKind::User).unwrap();
+    let error = load.finish(vec![kept], &mut |_| Ok(())).unwrap_err();
+    assert!(matches!(error, Error::Shards { expected: 2, found: 1 }), "{error}");
+    let (load, of_another) = (begin(&store), begin(&other));
+    let _ = load.shard();
+    let error = load.finish(vec![of_another.shard()], &mut |_| Ok(())).unwrap_err();
+    assert!(matches!(error, Error::Shards { expected: 1, found: 0 }), "{error}");
+    drop(forgotten);
+    assert_equal(&store, &Model::new());
+}
+
 /// Each of them lost its identity in a round of its own, and there were eight.
 #[test]
 fn a_long_chain_of_conflicts_is_followed_to_its_end() {

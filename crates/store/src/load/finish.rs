@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Release;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::thread;
 
 use headcount_block::{Dictionary, DictionaryBuilder, Fault, Progress, RowBuf, RowRef, Totals};
@@ -37,6 +38,8 @@ pub struct BulkLoad {
     progress: Arc<Progress>,
     /// Where unfinished files are, when not in the store.
     scratch: Option<TempDir>,
+    /// How many shards were given out.
+    shards: Arc<AtomicUsize>,
 }
 
 impl Drop for BulkLoad {
@@ -64,17 +67,26 @@ impl BulkLoad {
         progress: Arc<Progress>,
         scratch: Option<TempDir>,
     ) -> Self {
-        Self { store, base, options, progress, scratch }
+        Self { store, base, options, progress, scratch, shards: Arc::default() }
     }
 
     fn tmp(&self) -> PathBuf {
         self.scratch.as_ref().map_or_else(|| self.store.tmp(), |scratch| scratch.path().to_path_buf())
     }
 
-    /// A shard for one thread. Make as many as [`LoadOptions::threads`] says: they share the memory.
+    /// A shard for one thread. Make as many as [`LoadOptions::threads`] says: they share the memory. All of them go into
+    /// [`finish`](Self::finish), also those that nothing was pushed to.
     #[must_use]
     pub fn shard(&self) -> Shard {
-        Shard::new(self.memory_of_rows() / self.options.threads.max(1), &self.tmp())
+        self.shards.fetch_add(1, Relaxed);
+        Shard::new(self.memory_of_rows() / self.options.threads.max(1), &self.tmp(), Arc::clone(&self.shards))
+    }
+
+    /// Checks that these are all shards of this load and no others.
+    fn expect_all(&self, shards: &[Shard]) -> Result<()> {
+        let expected = self.shards.load(Relaxed);
+        let found = shards.iter().filter(|shard| Arc::ptr_eq(&shard.load, &self.shards)).count();
+        if found == expected && shards.len() == expected { Ok(()) } else { Err(Error::Shards { expected, found }) }
     }
 
     /// Bytes for rows: six tenths; a third is for index entries, the rest is slack.
@@ -83,10 +95,13 @@ impl BulkLoad {
     }
 
     /// Sorts, checks, writes and publishes what the shards hold. What is rejected goes to `rejects`; unless
-    /// [`LoadOptions::skip_rejected`] is set the first rejection fails the load.
+    /// [`LoadOptions::skip_rejected`] is set the first rejection fails the load, and `rejects` is not called.
+    ///
+    /// Commits to the store, its flushes and other writes wait while `rejects` runs: one that it makes itself, or waits for,
+    /// never ends. Let it note the rejection, and write to the store after this has returned.
     ///
     /// # Errors
-    /// [`Error::Rejected`] as above; errors of `rejects` as [`Error::Io`]; [`Error::Cancelled`]; [`Error::Closed`] when the
+    /// [`Error::Rejected`] as above; [`Error::Shards`] when `shards` are not those that [`shard`](Self::shard) gave out; errors of `rejects` as [`Error::Io`]; [`Error::Cancelled`]; [`Error::Closed`] when the
     /// store was closed or dropped meanwhile; [`Error::Poisoned`]; damage of the store. The store is unchanged after any error.
     pub fn finish(
         mut self,
@@ -96,6 +111,7 @@ impl BulkLoad {
         if !self.options.dry_run {
             self.store.check_writable()?;
         }
+        self.expect_all(&shards)?;
         self.progress.set_phase("sorting");
         close_all(&mut shards)?;
         let mut providers = DictionaryBuilder::new();

@@ -52,7 +52,8 @@ pub struct LoadOptions {
     pub on_conflict: OnConflict,
     /// See [`Existing`].
     pub existing: Existing,
-    /// Leave out what is rejected and load the rest, instead of failing at the first.
+    /// Leave out what is rejected and load the rest, instead of failing at the first. Commits wait for as long as the load
+    /// is checked and written then, and while it shows what it rejects.
     pub skip_rejected: bool,
     /// Check everything and change nothing: the store may be open for reading.
     pub dry_run: bool,
