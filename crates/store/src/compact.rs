@@ -75,7 +75,7 @@ fn due(version: &Version) -> Option<Range<usize>> {
 /// segments.
 fn together(segments: &[Arc<Segment>]) -> Vec<Range<usize>> {
     if segments.iter().map(|s| s.dictionary().len()).sum::<usize>() <= PROVIDERS_MAX {
-        return Vec::from([0..segments.len()]);
+        return std::iter::once(0..segments.len()).collect();
     }
     let (mut runs, mut end, mut names) = (Vec::new(), segments.len(), HashSet::new());
     for (i, segment) in segments.iter().enumerate().rev() {
