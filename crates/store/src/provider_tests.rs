@@ -134,6 +134,23 @@ fn segments_that_name_too_many_providers_together_stay_apart() {
     assert_eq!(store.compact(Compaction::Full, &Progress::default()).unwrap().segments_after, 1);
 }
 
+/// It was written by one load.
+#[test]
+fn a_store_of_many_providers_is_salvaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = create(&path, false);
+    store.load(users(10..20)).unwrap();
+    store.load(users(0..10)).unwrap();
+    store.close().unwrap();
+    let to = dir.path().join("new");
+    let report = crate::salvage(&path, &to, &Arc::default()).unwrap();
+    assert!(report.is_whole(), "{:?}", report.losses);
+    let (users, identities) = (20 * GROUP as u64, (20 * GROUP * NAMES) as u64);
+    assert_eq!((report.users, report.identities, report.expected_users), (users, identities, Some(users)));
+    expect_users(&Store::open(&to, &Options::default()).unwrap(), 20);
+}
+
 /// The names of the whole store had to fit beside those of the load.
 #[test]
 fn a_load_is_merged_with_users_of_a_store_of_many_providers() {

@@ -4,19 +4,22 @@
 //! the files that are there. Each part is read on its own (see `segment/remains.rs`), and of each user the form with the
 //! greatest seq is taken: rows and tombstones carry theirs, so that the order of layers, and a file that is left over,
 //! make no difference. The new store is written by a bulk load, which also finds identities that two users claim, as
-//! they can when an older form of a user comes back: the newer user keeps them.
+//! they can when an older form of a user comes back: the newer user keeps them. More provider names than one load takes
+//! make it several; an identity that users of two of them claim stays with the lesser UID.
 
 mod merge;
 mod plan;
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use headcount_block::limits::PROVIDERS_MAX;
 use headcount_block::{Damage, Origin, Progress, RowRef, Totals, UidRange};
 
 use crate::error::{Error, Result};
-use crate::load::{LoadOptions, LoadReport, OnConflict, Place, RowKind};
+use crate::load::{BulkLoad, LoadOptions, LoadReport, OnConflict, Place, RowKind, Shard};
 use crate::lock::Lock;
 use crate::options::Options;
 use crate::store::Store;
@@ -183,9 +186,15 @@ fn write(plan: &Plan, store: &Store, progress: &Arc<Progress>) -> Result<Salvage
     plan.losses(&mut losses);
     progress.set_phase("reading");
     progress.set_total_bytes(plan.bytes());
-    let options = LoadOptions { threads: 1, on_conflict: OnConflict::Ignore, ..LoadOptions::default() };
-    let load = store.bulk_load(options, progress)?;
-    let mut shard = load.shard();
+    let begin = || {
+        let options = LoadOptions { threads: 1, on_conflict: OnConflict::Ignore, ..LoadOptions::default() };
+        let load = store.bulk_load(options, progress)?;
+        let shard = load.shard();
+        Ok::<_, Error>((load, shard))
+    };
+    let (mut load, mut shard) = begin()?;
+    // Provider names of the load: nearly always one takes all of them.
+    let mut names: HashSet<Vec<u8>> = HashSet::new();
     let (mut totals, mut erased) = (Totals::default(), 0);
     let mut merge = Merge::new(plan, &mut losses, progress)?;
     while let Some(newest) = merge.next(&mut losses)? {
@@ -199,14 +208,19 @@ fn write(plan: &Plan, store: &Store, progress: &Arc<Progress>) -> Result<Salvage
         totals.add_user(&row.into());
         report.older += u64::from(older);
         report.returned += u64::from(deleted);
+        let new: Vec<&[u8]> = row.identities().map(|i| i.provider).filter(|name| !names.contains(*name)).collect();
+        if names.len() + new.len() > PROVIDERS_MAX {
+            end(load, shard, &mut report)?;
+            (load, shard) = begin()?;
+            names = row.identities().map(|i| i.provider.to_vec()).collect();
+        } else {
+            names.extend(new.into_iter().map(<[u8]>::to_vec));
+        }
         shard.push(row, place(newest.seq), RowKind::User)?;
         progress.add_users(1);
     }
     report.blocks = merge.blocks();
-    let LoadReport { users, pending, identities, identities_ignored, .. } =
-        load.finish(vec![shard], &mut |_| Ok(()))?;
-    (report.users, report.pending, report.identities) = (users, pending, identities);
-    report.identities_left_out = identities_ignored;
+    end(load, shard, &mut report)?;
     report.losses = losses.all;
     if erased > 0 {
         report.losses.push(plan.erased_perhaps(erased));
@@ -214,6 +228,17 @@ fn write(plan: &Plan, store: &Store, progress: &Arc<Progress>) -> Result<Salvage
     report.lost = report.losses.iter().filter_map(|loss| loss.users).sum();
     compare(plan, totals, &mut report);
     Ok(report)
+}
+
+/// Ends a load, and adds it to the report.
+fn end(load: BulkLoad, shard: Shard, report: &mut SalvageReport) -> Result<()> {
+    let LoadReport { users, pending, identities, identities_ignored, .. } =
+        load.finish(vec![shard], &mut |_| Ok(()))?;
+    report.users += users;
+    report.pending += pending;
+    report.identities += identities;
+    report.identities_left_out += identities_ignored;
+    Ok(())
 }
 
 /// Where the load takes a row to come from. Of two that claim an identity the first keeps it: that is the newer one.
