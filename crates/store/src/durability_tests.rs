@@ -338,7 +338,8 @@ fn a_load_that_damage_ends_leaves_no_file() {
         let segment = there.join(files::segment_name(files::segments(&there).unwrap()[0]));
         let mut bytes = std::fs::read(&segment).unwrap();
         bytes[64..128].fill(0xff);
-        files::writable(&segment).unwrap();
+        let writable = PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&segment, writable).unwrap();
         std::fs::write(&segment, bytes).unwrap();
     });
     let outcome = load.finish(vec![shard], &mut |_| Ok(()));

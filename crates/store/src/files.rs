@@ -136,11 +136,6 @@ pub(crate) fn sync_file(path: &Path) -> Result<()> {
     File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::io("fsync", path, e))
 }
 
-/// Lets the owner write to a copy of a file.
-pub(crate) fn writable(path: &Path) -> Result<()> {
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(|e| Error::io("make writable", path, e))
-}
-
 /// Removes a directory with all that is in it; that there is none is fine.
 pub(crate) fn remove_tree(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {

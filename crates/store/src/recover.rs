@@ -65,7 +65,7 @@ impl Recovery {
     }
 }
 
-/// Adds what the generations of `manifest` hold to `version`. Their directories are read in `dir`, which sled writes to.
+/// Adds what the generations of `manifest`, in `dir`, hold to `version`.
 pub(crate) fn replay(dir: &Path, manifest: &Manifest, version: &mut Version, into: &mut Delta) -> Result<Recovery> {
     let mut recovery = Recovery { unclosed: true, ..Recovery::default() };
     let mut generations: Vec<GenerationEntry> = manifest.generations.clone();
@@ -161,29 +161,14 @@ fn renew(inner: &Inner) -> Result<()> {
     Ok(())
 }
 
-/// A version with the generations of a store that must not be written to, copied to a temporary place and read there.
-pub(crate) fn replay_copy(dir: &Path, manifest: &Manifest, mut version: Version) -> Result<Version> {
-    if manifest.generations.is_empty() {
-        return Ok(version);
+/// A version with the generations of a store that is not written to.
+pub(crate) fn replayed(dir: &Path, manifest: &Manifest, mut version: Version) -> Result<Version> {
+    if !manifest.generations.is_empty() {
+        let mut delta = version.active.empty();
+        replay(dir, manifest, &mut version, &mut delta)?;
+        version.active = delta;
     }
-    let holder = files::temporary_dir()?;
-    for generation in &manifest.generations {
-        delta::copy(&delta::path_of(dir, generation.number), &delta::path_of(holder.path(), generation.number))?;
-    }
-    let mut delta = version.active.empty();
-    replay(holder.path(), manifest, &mut version, &mut delta).map_err(|e| original(e, holder.path(), dir))?;
-    version.active = delta;
     Ok(version)
-}
-
-/// Damage of a copy, as damage of what it is a copy of.
-pub(crate) fn original(mut error: Error, copy: &Path, dir: &Path) -> Error {
-    if let Error::Damage(damage) = &mut error
-        && let Ok(name) = damage.file.strip_prefix(copy)
-    {
-        damage.file = dir.join(name);
-    }
-    error
 }
 
 /// The version that a manifest's segments make.

@@ -116,7 +116,7 @@ impl Store {
         let segments = manifest.segments.iter().map(|entry| open_segment(dir, entry, options.backend));
         let mut version = recover::version_of(&manifest, segments.collect::<Result<Vec<_>>>()?)?;
         if read_only {
-            version = recover::replay_copy(dir, &manifest, version)?;
+            version = recover::replayed(dir, &manifest, version)?;
         }
         let inner = Arc::new(Inner::new(dir.to_path_buf(), *options, read_only, version, manifest));
         let (mut recovery, mut threads) = (None, None);

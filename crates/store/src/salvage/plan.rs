@@ -129,15 +129,13 @@ impl Plan {
         if numbers.is_empty() {
             return Ok(());
         }
-        let holder = files::temporary_dir()?;
         for number in numbers {
-            let (from, to) = (delta::path_of(&self.dir, number), delta::path_of(holder.path(), number));
+            let path = delta::path_of(&self.dir, number);
             let first = stated.get(&number).copied();
-            let read = delta::copy(&from, &to).and_then(|()| self.generation(&to, first));
-            if let Err(error) = read {
+            if let Err(error) = self.generation(&path, first) {
                 let after = self.delta.last_seq;
-                let more = self.groups(&from);
-                self.lose_log(from, error, after, more);
+                let more = self.groups(&path);
+                self.lose_log(path, error, after, more);
             }
         }
         Ok(())
