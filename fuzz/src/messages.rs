@@ -1,6 +1,6 @@
 //! Logs whose messages have right checksums and say anything: what sled, and what stands in front of it, make of them.
 //!
-//! How sled writes is told in `crates/store/src/delta/pages.rs`.
+//! How sled writes is told in `crates/store/src/delta/entries.rs`.
 
 use std::fs;
 use std::ops::ControlFlow;
