@@ -13,6 +13,7 @@ use crate::json;
 use crate::mapping::Mapping;
 use crate::names::ProviderNames;
 use crate::object::Bad;
+use crate::own::MARK;
 use crate::parse::{Failed, Raw, Sink, Target, inside, trim_line_end};
 use crate::path::Step;
 use crate::scan::{is_space, spaces, value_end};
@@ -54,12 +55,21 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// Whether a record may be a user object of our own form; where `UID` is a member of the source's, `status` tells it.
+    /// Whether a record is a user object of our own form. Where a mapping says what members are, any of them may be the
+    /// source's: there the mark tells it. Gigya's accounts are such objects, which its mapping reads.
     fn takes(&self, record: &Record<'_>) -> bool {
-        let own = |name: &str| matches!(name, "UID" | "status" | "identities");
-        let ours = if self.uid == "UID" { "status" } else { "UID" };
-        record.object.has(ours) && record.object.members().all(|(name, _)| own(name))
+        let ours = match self.format {
+            Format::Map => MARK,
+            Format::GigyaImport | Format::GigyaSearch => return false,
+            _ => "UID",
+        };
+        record.object.has(ours) && is_own_form(record)
     }
+}
+
+/// Whether a record has no members but those of our own form.
+pub(crate) fn is_own_form(record: &Record<'_>) -> bool {
+    record.object.members().all(|(name, _)| matches!(name, "UID" | "status" | "identities" | MARK))
 }
 
 /// Where some records lie, and how they are mapped.

@@ -99,6 +99,7 @@ impl Rejects {
         let sheet = if fits { own } else { other().unwrap_or(own) };
         let (style, out) = self.begun(sheet)?;
         match style {
+            Style::Lines(Some(Format::Map)) => own::write_marked_line(out, user),
             Style::Lines(_) => own::write_line(out, user),
             Style::Rows(header) if user.identities.is_empty() => write_row(out, header, user, None),
             Style::Rows(header) => user.identities.iter().try_for_each(|i| write_row(out, header, user, Some(i))),

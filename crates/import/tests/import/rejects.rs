@@ -94,3 +94,21 @@ fn every_format_of_json_takes_users_of_our_own_form() {
         assert_eq!(shown(&users(&store)), "p (pending):; q:", "{format}");
     }
 }
+
+/// What the format takes, its rejects take: numbers as ids too, though nothing but what our own form has is in them.
+#[test]
+fn rejects_of_gigya_are_no_stricter_than_its_files() {
+    let import = r#"{"settings":{"importFormat":"x","finalizeRegistration":false},"accounts":[
+        {"UID":"","identities":[{"provider":"p","providerUID":7}]}]}"#;
+    let (_, rejects) = rejects_of(&store(), Format::GigyaImport, import.as_bytes());
+    let store = store();
+    let mended = rejects.replace("\"\"", "\"b\"");
+    load(&store, Format::GigyaImport, &mended).unwrap_or_else(|e| panic!("{e}: {mended}"));
+    assert_eq!(shown(&users(&store)), "b (pending): p 7");
+    // What is no status is still refused in users of our own form.
+    for format in [Format::GigyaImport, Format::GigyaSearch] {
+        let text = r#"{"UID":"b","status":"pendng","identities":[]}"#;
+        let error = load(&super::store(), format, text).map(|report| report.users).unwrap_err();
+        assert!(error.to_string().contains("\"pendng\""), "{error}");
+    }
+}
