@@ -208,9 +208,10 @@ impl Columns {
     pub(crate) fn rows_of(&self, user: &User) -> Vec<Vec<String>> {
         let empty = || {
             let mut row = vec![String::new(); self.fields];
-            // Firebase's rows are known by it.
+            // Firebase's rows are known by them.
             if self.unquoted {
                 put(&mut row, 2, "false");
+                put(&mut row, FIREBASE_CREATED, "0");
             }
             put(&mut row, self.uid, &user.uid);
             if let Some((i, value)) = self.pending.as_ref().filter(|_| user.status == Status::Pending) {
@@ -289,6 +290,16 @@ pub(crate) fn is_empty_value(field: &[u8]) -> bool {
 /// Fields of a row of Firebase's CSV, without the one that a comma at its end makes: fewer in older versions.
 const FIREBASE_FIELDS: std::ops::RangeInclusive<usize> = 24..=29;
 
+/// The column of the time that a user was made at, as digits.
+const FIREBASE_CREATED: usize = 23;
+
+/// Whether the fields are those of a row of Firebase's: a comma in a name shifts what follows it, and then another
+/// field, the address of a picture, is where the time should be.
+pub(crate) fn is_firebase_row(fields: &[&str]) -> bool {
+    let digits = |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    matches!(fields.get(2), Some(&("true" | "false"))) && fields.get(FIREBASE_CREATED).is_some_and(digits)
+}
+
 /// The columns of Firebase's CSV, which has no header: by the number of fields that most of its first rows have.
 pub(crate) fn firebase(table: &Table, head: &str) -> Option<Arc<Columns>> {
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
@@ -298,7 +309,7 @@ pub(crate) fn firebase(table: &Table, head: &str) -> Option<Arc<Columns>> {
     for line in whole.lines().filter(|line| !line.is_empty()).take(100) {
         lines += 1;
         let fields = unquoted_fields(line);
-        if FIREBASE_FIELDS.contains(&fields.len()) && matches!(fields.get(2), Some(&("true" | "false"))) {
+        if FIREBASE_FIELDS.contains(&fields.len()) && is_firebase_row(&fields) {
             *counts.entry(fields.len()).or_default() += 1;
         }
     }
