@@ -258,6 +258,10 @@ impl Draft {
         let mut warnings = Vec::new();
         for (input, file) in inputs.iter().zip(&read.files) {
             counts.add(&file.counts);
+            // No part of a user shows whether another has an identity; in our own CSV a row says that there is none.
+            if file.counts.parts > 0 && !input.format.is_native() {
+                counts.bare -= file.counts.bare;
+            }
             warnings.extend(file.check_counts(&input.name)?);
             if let Some((header, _)) = input.header.as_ref().filter(|(header, _)| !header.ignored.is_empty()) {
                 let names = header.ignored.join(", ");
