@@ -291,6 +291,7 @@ fn job(
         uid: uid_of(spec, settings)?,
         pending,
         settings: Arc::clone(settings),
+        gone: Arc::default(),
     })
 }
 
@@ -328,6 +329,7 @@ fn mapped(head: &Head<'_>, settings: &Arc<Settings>) -> Result<Reading, Unchosen
         uid: "",
         pending: false,
         settings: Arc::clone(settings),
+        gone: Arc::default(),
     });
     Ok(if lines { Reading::Lines(job) } else { Reading::Documents(job) })
 }

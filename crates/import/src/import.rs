@@ -175,7 +175,7 @@ impl<'s> Import<'s> {
         let (inputs, mut warnings) = expanded(inputs, format, settings.allow_partial)?;
         let prepare = |input| Prepared::new(input, format, &settings, &progress);
         let mut inputs = inputs.into_iter().map(prepare).collect::<Result<Vec<_>, _>>()?;
-        deleted::collect(&mut inputs, &progress)?;
+        let unseen = deleted::collect(&mut inputs, &progress)?;
         progress.set_total_bytes(inputs.iter().map(Prepared::file_len).sum::<Option<u64>>().unwrap_or(0));
         let names = Names::of(&inputs);
         let rejects = rejects.filter(|_| options.skip_rejected);
@@ -191,6 +191,7 @@ impl<'s> Import<'s> {
         let plan =
             Plan { names: &names, on_invalid, settings: &settings, progress: &progress, rejects: rejects.as_mut() };
         let read = read_all(&mut inputs, shards, plan)?;
+        unseen.check(&read.skipped, &read.files)?;
         warnings.extend(complete::check(&inputs, &read.files, &settings)?);
         let mut report = Draft::new(&inputs, &read, &names)?;
         report.warnings.extend(warnings);

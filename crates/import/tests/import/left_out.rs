@@ -36,6 +36,48 @@ const AUTHENTIK: [&str; 2] = [
 ];
 
 #[test]
+fn links_bring_back_nobody_who_was_left_out() {
+    let by_links = "identities of accounts that were left out";
+    for [list, links] in [ZITADEL, [ZITADEL[1], ZITADEL[0]]] {
+        let (found, report) = files(&[list, links]).unwrap();
+        assert_eq!(found, "1: h a; 4:");
+        let skipped = &report.skipped_by_reason;
+        assert_eq!((skipped["deleted"], skipped["machine users"], skipped[by_links]), (1, 1, 2));
+    }
+    for [list, links] in [AUTHENTIK, [AUTHENTIK[1], AUTHENTIK[0]]] {
+        let (found, report) = files(&[list, links]).unwrap();
+        assert_eq!(found, "1: h a");
+        let skipped = &report.skipped_by_reason;
+        assert_eq!((skipped["service accounts"], skipped[by_links]), (1, 1));
+    }
+    // One a line, as rejects are, and all in one document.
+    let lines = r#"{"userId":"2","idpId":"h","providedUserId":"b"}
+{"userId":"2","state":"USER_STATE_DELETED","human":{}}
+{"userId":"1","human":{}}
+"#;
+    assert_eq!(files(&[lines]).unwrap().0, "1:");
+    let export = r#"{"orgs":[{"humanUsers":[{"userId":"1","user":{}},{"userId":"2","state":"USER_STATE_DELETED","user":{}}],
+        "userLinks":[{"userId":"1","idpId":"h","providedUserId":"a"},{"userId":"2","idpId":"h","providedUserId":"b"}]}]}"#;
+    assert_eq!(files(&[export]).unwrap().0, "1: h a");
+}
+
+/// What comes once only cannot be looked at beforehand: it is refused when that matters.
+#[test]
+fn streams_of_parts_are_refused_when_links_would_bring_somebody_back() {
+    for contents in [ZITADEL, AUTHENTIK] {
+        let store = store();
+        let bytes = contents.map(str::as_bytes);
+        let error = load_with(&store, Format::Auto, &bytes, LoadOptions::default()).map(|r| r.users).unwrap_err();
+        assert!(error.kind() == ErrorKind::Usage && error.to_string().contains("as files"), "{error}");
+        assert_eq!(users(&store), []);
+        // Users alone, or links alone, can come as they like.
+        for content in contents {
+            load(&super::store(), Format::Auto, content).unwrap();
+        }
+    }
+}
+
+#[test]
 fn accounts_that_are_no_users_are_left_out() {
     let group = r#"{"id":"g1","displayName":"staff","schemas":["urn:ietf:params:scim:schemas:core:2.0:Group"]}"#;
     let list = |records: &str| format!(r#"{{"totalResults":3,"Resources":[{records}]}}"#);
