@@ -103,7 +103,9 @@ impl<'s> Import<'s> {
 
     /// Where skipped records go whose layout (format, or CSV header) is not that of the first input: `open` is called
     /// for each such layout that has some, with the name of the first input of that layout. Without it, inputs of several
-    /// layouts are refused when [`rejects`](Self::rejects) is set.
+    /// layouts are refused when [`rejects`](Self::rejects) is set. It is called too, with the name that ends in `.ndjson`, for
+    /// users whose identities have no room in one row of their table, where a row is a user: they stand there in our own form.
+    /// Without it their UIDs have several rows, and [`Report::warnings`] tell what there is no column for.
     #[must_use]
     pub fn rejects_apart(
         mut self,
@@ -199,6 +201,7 @@ impl<'s> Import<'s> {
             rejects.flush().map_err(|e| ImportError::io("write", "the file of rejected records", e))?;
         }
         let loaded = report.load(load, read.sinks, &names, rejects.as_mut())?;
+        report.warnings.extend(rejects.as_ref().and_then(Rejects::homeless));
         Ok(report.finish(loaded))
     }
 }

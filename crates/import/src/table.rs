@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headcount_block::{Status, User};
+use headcount_block::{Identity, Status, User};
 
 use crate::csv::{check_header, clipped, fields_of, header_text};
 use crate::draft::{Provider, Rows, Table};
@@ -204,8 +204,15 @@ impl Table {
 }
 
 impl Columns {
-    /// The rows of a user, as far as the columns can say it.
-    pub(crate) fn rows_of(&self, user: &User) -> Vec<Vec<String>> {
+    /// Whether all of a user can be said: in one row, where a row is a user.
+    pub(crate) fn holds(&self, user: &User) -> bool {
+        let (rows, lost) = self.rows_of(user);
+        lost.is_empty() && (rows.len() == 1 || self.rows == Rows::Parts)
+    }
+
+    /// The rows of a user, and the identities that no column has room for. Where a row is a user and has no room for all, there
+    /// are several of one UID.
+    pub(crate) fn rows_of<'u>(&self, user: &'u User) -> (Vec<Vec<String>>, Vec<&'u Identity>) {
         let empty = || {
             let mut row = vec![String::new(); self.fields];
             // Firebase's rows are known by them.
@@ -219,7 +226,7 @@ impl Columns {
             }
             row
         };
-        let mut rows = vec![empty()];
+        let (mut rows, mut lost) = (vec![empty()], Vec::new());
         for identity in &user.identities {
             let full = |row: &Vec<String>, id: usize| row.get(id).is_none_or(|field| !field.is_empty());
             let fits = |source: &Source| match source {
@@ -227,18 +234,20 @@ impl Columns {
                 Source::Is(name) => *name == identity.provider || ProviderNames::Gigya.of(name) == identity.provider,
             };
             let room = |row: &Vec<String>| self.links.iter().find(|(s, id)| fits(s) && !full(row, *id)).cloned();
-            let mut link = rows.last().and_then(room);
-            if link.is_none() && self.rows == Rows::Parts {
+            let Some((source, id)) = rows.last().and_then(room).or_else(|| room(&empty())) else {
+                lost.push(identity);
+                continue;
+            };
+            if rows.last().is_none_or(|row| full(row, id)) {
                 rows.push(empty());
-                link = rows.last().and_then(room);
             }
-            let (Some((source, id)), Some(row)) = (link, rows.last_mut()) else { continue };
+            let Some(row) = rows.last_mut() else { continue };
             put(row, id, &identity.provider_uid);
             if let Source::Column(i) = source {
                 put(row, i, &identity.provider);
             }
         }
-        rows
+        (rows, lost)
     }
 }
 
