@@ -116,7 +116,7 @@ fn of_list(
     progress: &Progress,
 ) -> Result<(), ImportError> {
     let marks = job.document.map_or(&[][..], |document| document.gone);
-    let marks: Vec<_> = marks.iter().map(|mark| Finder::new(mark)).collect();
+    let marks: Vec<_> = marks.iter().map(Finder::new).collect();
     let mut cut = Cut::of(input);
     let mut chunker = Chunker::new(&mut reader, cut.cutter(), input.skip);
     let mut parser = Parser::new(&job.settings);
