@@ -479,6 +479,21 @@ fn partial_sources_and_mappings_have_their_options() {
     assert_eq!(scratch.names(), ["page", "rows.csv", "s", "t"]);
 }
 
+/// The command that an import ends with reads rejects as they stand in their file: one a line.
+#[test]
+fn rejects_of_a_mapped_document_are_read_by_the_command_that_is_shown() {
+    let scratch = Scratch::new();
+    scratch.write("all.json", r#"{"data":[{"UID":"a","sub":"1"},{"UID":"b","sub":"1"},{"UID":"","sub":"2"}]}"#);
+    let map = ["--map", "records=/data", "--map", "uid=/UID", "--map", "provider==p", "--map", "providerUID=/sub"];
+    let rejects = ["--skip-invalid", "--rejects", "left.ndjson"];
+    let shown = "import s left.ndjson --map uid=/UID --map provider==p --map providerUID=/sub --existing merge";
+    scratch.run(&[&["import", "s", "all.json"][..], &map, &rejects].concat()).exits(3).says(&[shown]);
+    let left = scratch.read("left.ndjson").replace("\"1\"", "\"3\"").replace("\"\"", "\"c\"");
+    scratch.write("left.ndjson", &left);
+    let again: Vec<_> = shown.split(' ').collect();
+    scratch.run(&again).exits(0).says(&["imported 2 users (0 pending), 2 identities"]);
+}
+
 /// A signal ends an import that waits for a pipe with a name, too; what comes through one is read to its end.
 #[test]
 fn a_named_pipe_is_read_and_given_up_at_a_signal() {

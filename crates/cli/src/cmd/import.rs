@@ -195,7 +195,8 @@ fn mending(args: &Args, report: &Report, files: &[PathBuf]) -> String {
     if let Some(format) = first {
         option("format", format.as_str());
     }
-    args.map.iter().for_each(|pair| option("map", pair));
+    // Records are rejected one a line, without the document around them.
+    args.map.iter().filter(|pair| !pair.starts_with("records=")).for_each(|pair| option("map", pair));
     args.uid.iter().for_each(|uid| option("uid", uid));
     args.local_identity.iter().for_each(|provider| option("local-identity", provider));
     if matches!(args.provider_names, NamesArg::Gigya) {
