@@ -180,8 +180,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     Ok(if report.rejected > 0 { Outcome::Rejected } else { Outcome::Done })
 }
 
-/// The command that imports the rejected records once they are mended: read as they were, and united with what was
-/// loaded of their users.
+/// The command that imports the rejected records once they are mended: read as they were, and loaded by the same rules, so
+/// that nothing goes that was there or was loaded of their users.
 fn mending(args: &Args, report: &Report, files: &[PathBuf]) -> String {
     let mut words = vec!["headcount".to_owned(), "import".to_owned(), quoted(&args.store.display().to_string())];
     words.extend(files.iter().map(|file| quoted(&file.display().to_string())));
@@ -201,8 +201,20 @@ fn mending(args: &Args, report: &Report, files: &[PathBuf]) -> String {
     if matches!(args.provider_names, NamesArg::Gigya) {
         option("provider-names", "gigya");
     }
-    if report.parts > 0 {
-        option("existing", "merge");
+    match args.on_duplicate {
+        DuplicateArg::Error => {}
+        DuplicateArg::Merge => option("on-duplicate", "merge"),
+        DuplicateArg::Last => option("on-duplicate", "last"),
+    }
+    if matches!(args.on_conflict, ConflictArg::Ignore) {
+        option("on-conflict", "ignore");
+    }
+    match args.existing {
+        // A part of the user may have been loaded, and is in the store by now.
+        _ if report.parts > 0 || matches!(args.on_duplicate, DuplicateArg::Merge) => option("existing", "merge"),
+        ExistingArg::Replace => {}
+        ExistingArg::Merge => option("existing", "merge"),
+        ExistingArg::Error => option("existing", "error"),
     }
     words.join(" ")
 }
