@@ -13,7 +13,7 @@ use headcount_import::{Format, Import, ImportError, Input, Mapping, ProviderName
 use crate::failure::{Failure, Kind, Outcome};
 use crate::input::{self, STDIN};
 use crate::interrupt::cancel_on_signals;
-use crate::output::RejectFiles;
+use crate::output::{RejectFiles, is_same_place};
 use crate::progress::{Rate, watch};
 use crate::size::{human_count, parse_size};
 use crate::store::Destination;
@@ -133,6 +133,10 @@ enum ExistingArg {
 /// Nothing was loaded then, and a store that was not there before is not there now.
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     refuse_swapped(args)?;
+    if args.json && args.rejects.is_some() && is_same_place(args.rejects.as_deref(), None) {
+        return Err(Failure::usage("--rejects and the summary of --json would both come to standard output")
+            .hint("name another file for the rejected records"));
+    }
     let mapping = mapping(args)?;
     let started = Instant::now();
     let progress = Arc::new(Progress::default());

@@ -11,7 +11,7 @@ use headcount_import::{Format, Handover, HandoverError, HandoverReport};
 use super::{Args, refuse_terminal};
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::cancel_on_signals;
-use crate::output::Target;
+use crate::output::{Target, is_same_place};
 use crate::progress::{Rate, watch};
 use crate::size::{human_bytes, human_count};
 use crate::store;
@@ -34,6 +34,11 @@ pub(super) fn run(
     ui: &Ui,
 ) -> Result<Outcome, Failure> {
     refuse(args, format)?;
+    if args.rejects.is_some() && is_same_place(args.rejects.as_deref(), file) {
+        let to = file.map_or_else(|| "standard output".to_owned(), |file| file.display().to_string());
+        let text = format!("--rejects would come to the same place as the users that are written: {to}");
+        return Err(Failure::usage(text).hint("name another file for what is left out"));
+    }
     if compression.is_some() && file.is_none() {
         refuse_terminal()?;
     }
