@@ -501,6 +501,20 @@ fn a_silent_server_is_given_up() {
     run.says(&["nothing came from the server for 1 seconds", "hint: --timeout SECONDS waits longer"]);
 }
 
+/// A broken pipe is that of standard output: one of the connection is an error like others, and says so.
+#[test]
+fn a_server_that_closes_the_connection_is_named() {
+    let tries = 12;
+    let scripts = (0..2 * tries).map(|_| raw(""));
+    let (scratch, server) = (scratch(), Server::with(scripts, |stream, _, _| drop(stream)));
+    for args in [&["limit=10"][..], &["-o", "u.csv"]] {
+        for _ in 0..tries {
+            let run = call(&scratch, &server, args).exits(1).says(&["error: "]);
+            assert_eq!((run.out.as_str(), names(&scratch)), ("", Vec::new()), "{}", run.err);
+        }
+    }
+}
+
 #[test]
 fn a_manifest_of_the_file_before_goes() {
     let scratch = scratch();
