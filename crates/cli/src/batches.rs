@@ -1,7 +1,5 @@
 //! Lines in, commits out: what `put` and `apply` have in common.
 
-use std::error::Error as StdError;
-
 use headcount::{Batch, Error, Progress, Refusal, RefuseReason, Store};
 use headcount_import::{ImportError, Line, Lines, Position, Unit};
 
@@ -49,14 +47,6 @@ impl Applied {
             }
         }
     }
-}
-
-/// A failure, and what was applied before it.
-#[derive(Debug, thiserror::Error)]
-#[error("{text}")]
-struct Stopped {
-    text: String,
-    source: Box<dyn StdError + Send + Sync>,
 }
 
 /// The line of an operation.
@@ -150,7 +140,7 @@ impl<'a> Batches<'a> {
         self.places.clear();
         self.bytes = 0;
         self.progress.add_users(commit.changed);
-        committed(&self.applied)
+        committed(&self.applied).map_err(|failure| self.stopped(failure, true))
     }
 
     /// An input that cannot be read, or a line that is no operation.
@@ -188,7 +178,7 @@ impl<'a> Batches<'a> {
 
     fn stopped(&self, failure: Failure, settled: bool) -> Failure {
         let text = format!("{failure}; {}", self.applied.note(settled));
-        Failure { error: Box::new(Stopped { text, source: failure.error }), ..failure }
+        failure.reworded(text)
     }
 
     /// What to do about a line that cannot be applied.

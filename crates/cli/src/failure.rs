@@ -79,6 +79,25 @@ impl Failure {
         self
     }
 
+    /// Says `text` instead; what happened stays its cause.
+    #[must_use]
+    pub(crate) fn reworded(self, text: String) -> Self {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{text}")]
+        struct Reworded {
+            text: String,
+            source: Box<dyn Error + Send + Sync>,
+        }
+        Self { error: Box::new(Reworded { text, source: self.error }), ..self }
+    }
+
+    /// Of a report that cannot be written: says what is done all the same, in its first line.
+    #[must_use]
+    pub(crate) fn after(self, done: &str) -> Self {
+        let text = format!("{self}; this is done all the same: {}", done.lines().next().unwrap_or_default());
+        self.reworded(text)
+    }
+
     /// Whether the reader of our output went away; a connection that is gone is an error like others.
     #[must_use]
     pub(crate) fn is_broken_pipe(&self) -> bool {

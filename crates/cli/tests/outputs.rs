@@ -94,3 +94,27 @@ fn rejects_have_a_place_of_their_own() {
     assert!(!scratch.path("t").exists());
     scratch.run(&["import", "t", "u.ndjson", "--skip-invalid", "--rejects", "-"]).exits(3);
 }
+
+/// What was done is done, whether or not the report of it can be written.
+#[test]
+fn a_report_that_cannot_be_written_does_not_hide_what_was_done() {
+    let scratch = Scratch::new();
+    scratch.write("u.ndjson", GOOD);
+    let full = |args: &[&str]| -> Run {
+        scratch.command(args).stdout(File::options().write(true).open("/dev/full").unwrap()).output().unwrap().into()
+    };
+    for (args, done) in [
+        (&["import", "s", "u.ndjson", "--json"][..], "imported 1 users"),
+        (&["put", "s", "u.ndjson", "--json"], "put 1 users"),
+        (&["link", "s", "a", "site", "9", "--json"], "linked \"site\" \"9\" to user \"a\""),
+        (&["delete", "s", "a", "--json"], "deleted 1 user"),
+    ] {
+        full(args).exits(1).says(&["cannot write standard output", "space", "this is done all the same: ", done]);
+    }
+    scratch.run(&["get", "s", "a"]).exits(4);
+    let dry = full(&["import", "s", "u.ndjson", "--json", "--dry-run"]).exits(1);
+    assert!(!dry.err.contains("done all the same"), "{}", dry.err);
+    scratch.write("ops", "{\"op\":\"put\",\"UID\":\"x\"}\n{\"op\":\"put\",\"UID\":\"y\"}\n");
+    full(&["apply", "s", "ops", "--batch", "1", "--acks"]).exits(1).says(&["cannot write", "line 1 was applied"]);
+    scratch.run(&["get", "s", "x"]).exits(0);
+}

@@ -418,21 +418,19 @@ impl<'s> Report<'s> {
     }
 
     fn show(&self, json: bool, to_file: bool, ui: &Ui) -> Result<(), Failure> {
-        match (json, to_file) {
-            (true, true) => return ui::print_json(self),
-            (true, false) => return ui::say_json(self),
-            _ => {}
+        if json && !to_file {
+            return ui::say_json(self);
         }
         let deleted = self.deleted.map_or_else(String::new, |n| format!(", {} deleted", human_count(n)));
         let content = self.content_bytes.map_or_else(String::new, |n| format!(" (from {})", human_bytes(n)));
-        ui.note(&format!(
+        let text = format!(
             "exported {} users{deleted}, {} identities, {}{content} in {:.2} s: {} users/s",
             human_count(self.users),
             human_count(self.identities),
             human_bytes(self.bytes),
             self.seconds,
             human_count(self.users_per_second),
-        ));
-        Ok(())
+        );
+        ui.report(json, self, &text)
     }
 }

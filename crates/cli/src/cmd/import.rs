@@ -334,9 +334,25 @@ impl<'r> Summary<'r> {
         Self { dry_run: args.dry_run, seconds: rate.seconds, users_per_second: rate.users_per_second, report }
     }
 
+    /// The counts in one line.
+    fn text(&self) -> String {
+        let report = self.report;
+        format!(
+            "{} {} users ({} pending), {} identities in {:.2} s: {} users/s",
+            if self.dry_run { "would import" } else { "imported" },
+            human_count(report.users),
+            human_count(report.pending),
+            human_count(report.identities),
+            self.seconds,
+            human_count(self.users_per_second),
+        )
+    }
+
     fn show(&self, args: &Args, ui: &Ui) -> Result<(), Failure> {
+        let done = self.text();
         if args.json {
-            return ui::print_json(self);
+            let shown = ui::print_json(self);
+            return shown.map_err(|failure| if self.dry_run { failure } else { failure.after(&done) });
         }
         let report = self.report;
         for warning in &report.warnings {
@@ -345,15 +361,7 @@ impl<'r> Summary<'r> {
         for example in &report.rejected_examples {
             ui.warning(&format!("rejected: {}: {}", example.at, example.message));
         }
-        let done = if self.dry_run { "would import" } else { "imported" };
-        ui.note(&format!(
-            "{done} {} users ({} pending), {} identities in {:.2} s: {} users/s",
-            human_count(report.users),
-            human_count(report.pending),
-            human_count(report.identities),
-            self.seconds,
-            human_count(self.users_per_second),
-        ));
+        ui.note(&done);
         for (reason, count) in &report.skipped_by_reason {
             ui.note(&format!("  {} records were left out: {reason}", human_count(*count)));
         }
