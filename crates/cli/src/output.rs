@@ -88,7 +88,10 @@ fn named(path: Option<&Path>) -> Option<&Path> {
 }
 
 /// Follows symbolic links to a path that is none, whether or not it exists.
-fn resolve(path: &Path) -> io::Result<PathBuf> {
+///
+/// # Errors
+/// When they lead in a circle.
+pub(crate) fn resolve(path: &Path) -> io::Result<PathBuf> {
     let mut at = path.to_path_buf();
     for _ in 0..LINKS_MAX {
         match fs::read_link(&at) {

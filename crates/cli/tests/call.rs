@@ -516,6 +516,18 @@ fn a_server_that_closes_the_connection_is_named() {
 }
 
 #[test]
+fn a_link_is_followed_whether_or_not_there_is_something() {
+    let csv = || answer(200, &[CSV, TAG], "uid,provider,providerUID\r\n");
+    let (scratch, server) = (scratch(), Server::new([csv(), csv()]));
+    std::os::unix::fs::symlink("u.csv", scratch.path("link")).unwrap();
+    for _ in 0..2 {
+        call(&scratch, &server, &["-o", "link", "format=csv"]).exits(0);
+        assert!(scratch.path("link").is_symlink());
+        assert_eq!((scratch.read("u.csv").lines().count(), names(&scratch).len()), (1, 2));
+    }
+}
+
+#[test]
 fn a_manifest_of_the_file_before_goes() {
     let scratch = scratch();
     scratch.store("10");
