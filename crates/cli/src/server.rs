@@ -147,8 +147,9 @@ pub(crate) fn serve(args: &Args, ui: &Ui) -> Result<(), Failure> {
     signals.close();
     // It has nothing left to wait for.
     let _joined: thread::Result<()> = thread.join();
-    stores.retain(None);
+    // Before anybody else can have the stores, and say so.
     drop(records);
+    stores.retain(None);
     ui.note("stopped");
     Ok(ran?)
 }

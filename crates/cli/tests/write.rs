@@ -548,6 +548,7 @@ fn a_backup_is_a_store_of_its_own() {
     assert_ne!(ids("copy")["incarnation"], ids("s")["incarnation"]);
 
     scratch.run(&["backup", "s", "copy"]).exits(1).says(&["copy"]);
+    scratch.run(&["backup", "s", "s/tmp/x"]).exits(1).says(&["s/tmp/x", "it lies in the store"]);
     scratch.run(&["backup", "s", "no/where"]).exits(1).says(&["no/where"]);
     scratch.run(&["backup", "s", "again"]).exits(0).says(&["copied 2 users as of seq 2"]);
     assert_eq!(scratch.names(), ["again", "copy", "s"]);

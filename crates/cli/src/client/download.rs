@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::client::ask::Request;
 use crate::errors::io_hint;
 use crate::failure::Failure;
+use crate::output::resolve;
 
 /// Version of the record.
 const VERSION: u32 = 1;
@@ -76,7 +77,7 @@ impl<'r> Download<'r> {
     /// When it cannot be written, or another process is downloading to it.
     pub(crate) fn open(path: &Path, request: &'r Request) -> Result<Option<Self>, Failure> {
         // A link is followed: the file it names is replaced, not the link.
-        let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        let place = resolve(path).map_err(failed("write", path))?;
         match fs::metadata(&place) {
             Ok(found) if found.is_dir() => return Err(failed("write", path)(ErrorKind::IsADirectory.into())),
             Ok(found) if !found.is_file() => return Ok(None),

@@ -11,7 +11,7 @@ use headcount_import::{Format, Handover, HandoverError, HandoverReport};
 use super::{Args, refuse_terminal};
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::cancel_on_signals;
-use crate::output::Target;
+use crate::output::{Target, is_same_place};
 use crate::progress::{Rate, watch};
 use crate::size::{human_bytes, human_count};
 use crate::store;
@@ -34,6 +34,11 @@ pub(super) fn run(
     ui: &Ui,
 ) -> Result<Outcome, Failure> {
     refuse(args, format)?;
+    if args.rejects.is_some() && is_same_place(args.rejects.as_deref(), file) {
+        let to = file.map_or_else(|| "standard output".to_owned(), |file| file.display().to_string());
+        let text = format!("--rejects would come to the same place as the users that are written: {to}");
+        return Err(Failure::usage(text).hint("name another file for what is left out"));
+    }
     if compression.is_some() && file.is_none() {
         refuse_terminal()?;
     }
@@ -133,7 +138,14 @@ impl<'r> Shown<'r> {
                 users_per_second: self.rate.users_per_second,
             };
             let to_file = args.output.as_deref().is_some_and(|path| path != Path::new("-"));
-            return if to_file { ui::print_json(&summary) } else { ui::say_json(&summary) };
+            if !to_file {
+                return ui::say_json(&summary);
+            }
+            let done = self.written.map(|written| self.text(written, system));
+            return ui::print_json(&summary).map_err(|failure| match done {
+                Some(done) => failure.after(&done),
+                None => failure,
+            });
         }
         for example in &self.report.examples {
             ui.warning(&format!("no place in {system}: {example}"));
@@ -145,16 +157,21 @@ impl<'r> Shown<'r> {
         Ok(())
     }
 
-    fn note_written(&self, written: Written, system: &str, ui: &Ui) {
-        let report = self.report;
-        ui.note(&format!(
+    /// The counts in one line.
+    fn text(&self, written: Written, system: &str) -> String {
+        format!(
             "wrote {} users, {} identities for {system}, {} in {:.2} s: {} users/s",
-            human_count(report.users),
-            human_count(report.identities),
+            human_count(self.report.users),
+            human_count(self.report.identities),
             human_bytes(written.bytes),
             self.rate.seconds,
             human_count(self.rate.users_per_second),
-        ));
+        )
+    }
+
+    fn note_written(&self, written: Written, system: &str, ui: &Ui) {
+        let report = self.report;
+        ui.note(&self.text(written, system));
         if report.pending_as_disabled > 0 {
             let pending = human_count(report.pending_as_disabled);
             ui.note(&format!("  {pending} pending users are written as disabled, and come back as registered ones"));
