@@ -213,7 +213,7 @@ mod tests {
         let cut = Dictionary::decode(b"\x01b\x04rar").unwrap_err();
         assert_eq!((cut.what, cut.offset, cut.expected, cut.found), ("provider dictionary", 2, 4, 3));
         let none = Dictionary::decode(b"").unwrap();
-        assert!(none.is_empty() && none.len() == 0 && !read.is_empty());
+        assert!(none.is_empty() && !read.is_empty());
         assert!(dict.unique_id() != read.unique_id() && read.unique_id() != none.unique_id());
         // Bytes that end inside a name.
         assert!([&b"\x05ofte"[..], b"\x01b\x04", b"\x00"].iter().all(|bytes| Dictionary::decode(bytes).is_err()));
