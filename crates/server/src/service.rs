@@ -80,7 +80,10 @@ impl Connection {
         let client = forwarded::client(self.peer, header, |address| self.shared.is_trusted(address));
         let asked = Asked { client: client.address, is_head, began };
         let mut ours = self.translate(&parts, client);
-        let response = match self.collect(body).await {
+        let collected = self.collect(body).await;
+        // A request is as old as its last byte: whoever sends that late could use a signature for longer than it is good.
+        ours.now = clock::now();
+        let response = match collected {
             Ok(body) => {
                 ours.body = body;
                 return Ok(self.answer(ours, asked, busy).await);

@@ -204,3 +204,26 @@ fn requests_of_a_key_are_bounded() {
     assert_eq!(codes[..10], [0; 10]);
     assert!(codes[10..].contains(&403_048), "{codes:?}");
 }
+
+#[test]
+fn a_request_is_of_the_time_at_which_it_is_whole() {
+    let server = serve(seven());
+    let form = server.signed_form(&[]);
+    let (begin, rest) = form.split_at(10);
+    let mut client = connect(server.http);
+    write!(
+        client,
+        "POST /socialize.exportUsers HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: {}\r\n\r\n{begin}",
+        server.http,
+        form.len()
+    )
+    .unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    // What is decided by its time is decided now: whether it was signed too long ago, and whether it is a second one.
+    let whole = server.export(&[]).text();
+    client.write_all(rest.as_bytes()).unwrap();
+    let late = Connection { stream: Box::new(client) }.receive(false).text();
+    let time = |text: &str| text.split_once("\"time\":\"").unwrap().1.to_owned();
+    assert!(time(&late) >= time(&whole), "{} is before {}", time(&late), time(&whole));
+}

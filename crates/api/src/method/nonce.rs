@@ -98,6 +98,9 @@ impl Nonces {
         let time = Time { first: sent / 1000, until: sent.div_ceil(1000).saturating_add(WINDOW) };
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         memory.forget(now_ms / 1000);
+        if memory.may_have_forgotten(time) {
+            return refused("timestamp: what passed at that time is forgotten; sign the request anew");
+        }
         if ahead > WINDOW * 1000 {
             memory.refused.remember(id, key, time);
             return expired();
@@ -309,5 +312,17 @@ mod tests {
         assert_eq!(admit(&second, "new", 1100, 1020), Ok(()), "others are not refused");
         drop(second);
         assert_eq!(admit(&begin(1_030_000), "ahead", 1100, 1040), Err(Code::DuplicateNonce), "nor after another");
+    }
+
+    #[test]
+    fn what_was_forgotten_stays_refused_to_a_clock_of_before() {
+        let nonces = Nonces::new(100, 0);
+        assert_eq!(admit(&nonces, "n", 1000, 1000), Ok(()));
+        assert_eq!(admit(&nonces, "other", 1121, 1121), Ok(()));
+        // It came before the other, and is admitted after it.
+        assert_eq!(admit(&nonces, "n", 1000, 1119), Err(Code::RequestExpired));
+        assert_eq!(admit(&nonces, "m", 1001, 1119), Ok(()), "nothing of its time was forgotten");
+        nonces.sweep(1_122_000);
+        assert_eq!(admit(&nonces, "m", 1001, 1119), Err(Code::RequestExpired));
     }
 }
