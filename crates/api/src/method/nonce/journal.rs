@@ -1,8 +1,9 @@
-//! A file of what passed and could pass again: signed requests whose timestamp is not past yet, which the check against the
-//! start of a process would not refuse after a restart.
+//! A file of the signed requests that passed: the check against the start of a process does not refuse all of them after a
+//! restart, and none where the clock is behind then.
 //!
 //! Each is one append, before the request is admitted; nothing is fsynced, so that it costs microseconds. It is there
-//! after the process has ended in any way, and may be lost when the machine does.
+//! after the process has ended in any way, and may be lost when the machine does. What is past goes in time; how late the
+//! last of that ended stays.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -20,7 +21,8 @@ pub(crate) struct Record {
     pub(crate) time: Time,
 }
 
-/// Bytes of a record: nonce, key, first and last second.
+/// Bytes of a record: nonce, key, first and last second. One without nonce and key stands for all that is not in the file any
+/// more, and did not end after its last second.
 const RECORD: usize = 48;
 /// Seconds after which all that was written before is past: twice the window, and some.
 const PAST: u64 = 2 * super::WINDOW + 10;
@@ -39,6 +41,15 @@ impl Record {
         let time = Time { first: u64::from_le_bytes(*first), until: u64::from_le_bytes(*until) };
         Some(Self { id: *id, key: *key, time })
     }
+
+    const fn of_forgotten(until: u64) -> Self {
+        Self { id: [0; 16], key: [0; 16], time: Time { first: until, until } }
+    }
+
+    /// Whether it stands for what is not in the file any more: the hashes of a request are not zero.
+    fn is_of_forgotten(&self) -> bool {
+        (self.id, self.key) == ([0; 16], [0; 16])
+    }
 }
 
 #[derive(Debug)]
@@ -50,6 +61,10 @@ struct Writing {
     torn: bool,
     /// Second in which it was begun.
     begun: u64,
+    /// Latest end of what is in it, 0 with nothing, and of what is in the file before.
+    ends: [u64; 2],
+    /// Latest end of what is in neither.
+    forgotten: u64,
     fault: Option<io::Error>,
 }
 
@@ -79,8 +94,12 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// A new file with `records`, not at its place yet.
-fn create(path: &Path, records: &[Record]) -> io::Result<(PathBuf, File, u64)> {
+fn latest_end<'r>(records: impl IntoIterator<Item = &'r Record>) -> u64 {
+    records.into_iter().map(|record| record.time.until).max().unwrap_or_default()
+}
+
+/// A new file with `records`, and the end of what was `forgotten`, not at its place yet.
+fn create(path: &Path, records: &[Record], forgotten: u64) -> io::Result<(PathBuf, File, u64)> {
     let new = beside(path, ".new");
     // What a crash left is ours, and may have another mode.
     match fs::remove_file(&new) {
@@ -88,7 +107,8 @@ fn create(path: &Path, records: &[Record]) -> io::Result<(PathBuf, File, u64)> {
         _ => {}
     }
     let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&new)?;
-    let bytes: Vec<u8> = records.iter().flat_map(Record::bytes).collect();
+    let forgotten = (forgotten > 0).then(|| Record::of_forgotten(forgotten));
+    let bytes: Vec<u8> = forgotten.iter().chain(records).flat_map(Record::bytes).collect();
     file.write_all(&bytes)?;
     Ok((new, file, bytes.len() as u64))
 }
@@ -105,10 +125,11 @@ impl Journal {
                 Err(error) => return Err(error),
             };
             // A record that a kill has cut was not admitted.
-            let found = bytes.chunks_exact(RECORD).filter_map(Record::read);
-            records.extend(found.filter(|record| record.time.until >= now));
+            records.extend(bytes.chunks_exact(RECORD).filter_map(Record::read));
         }
-        let (new, file, len) = create(path, &records)?;
+        let gone = records.extract_if(.., |record| record.is_of_forgotten() || record.time.until < now);
+        let forgotten = latest_end(&gone.collect::<Vec<_>>());
+        let (new, file, len) = create(path, &records, forgotten)?;
         // What was there is replaced: not by something that a power cut may empty.
         file.sync_all()?;
         fs::rename(&new, path)?;
@@ -116,7 +137,8 @@ impl Journal {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let writing = Writing { file, len, torn: false, begun: now, fault: None };
+        let ends = [latest_end(&records), 0];
+        let writing = Writing { file, len, torn: false, begun: now, ends, forgotten, fault: None };
         Ok((Self { path: path.to_path_buf(), writing: Mutex::new(writing) }, records))
     }
 
@@ -127,21 +149,33 @@ impl Journal {
         if let Err(error) = writing.append(&record.bytes()) {
             writing.fault = Some(error);
         }
+        let [end, _] = &mut writing.ends;
+        *end = record.time.until.max(*end);
+    }
+
+    /// Latest end of what passed and is not known any more; 0 where that is nothing.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner).forgotten
     }
 
     /// Begins another file once all of the one before is past.
     pub(crate) fn sweep(&self, now: u64) {
         let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.saturating_sub(writing.begun) < PAST || (writing.len == 0 && !writing.torn) {
+        let [end, end_of_old] = writing.ends;
+        if now.saturating_sub(writing.begun) < PAST || (end == 0 && !writing.torn) {
             return;
         }
-        let begun = create(&self.path, &[]).and_then(|(new, file, len)| {
+        let forgotten = writing.forgotten.max(end_of_old);
+        let begun = create(&self.path, &[], forgotten).and_then(|(new, file, len)| {
             fs::rename(&self.path, beside(&self.path, ".old"))?;
             fs::rename(&new, &self.path)?;
             Ok((file, len))
         });
         match begun {
-            Ok((file, len)) => *writing = Writing { file, len, torn: false, begun: now, fault: writing.fault.take() },
+            Ok((file, len)) => {
+                let (ends, fault) = ([0, end], writing.fault.take());
+                *writing = Writing { file, len, torn: false, begun: now, ends, forgotten, fault };
+            }
             // What is written goes on to the file that it went to, which is read at either place.
             Err(error) => writing.fault = Some(error),
         }

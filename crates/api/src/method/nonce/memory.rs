@@ -212,7 +212,8 @@ impl Memory {
     /// Forgets what was not remembered one by one, once its time has passed.
     pub(crate) fn sweep(&mut self, now: u64) {
         self.forget(now);
-        self.refused.forgotten.retain(|_, time| time.until >= now);
+        let gone = self.refused.forgotten.extract_if(|_, time| time.until < now).map(|(_, time)| time.until).max();
+        self.forgotten = self.forgotten.max(gone.unwrap_or_default());
     }
 
     #[cfg(test)]
