@@ -167,13 +167,17 @@ impl Journal {
         }
         let forgotten = writing.forgotten.max(end_of_old);
         let begun = create(&self.path, &[], forgotten).and_then(|(new, file, len)| {
-            fs::rename(&self.path, beside(&self.path, ".old"))?;
+            match fs::rename(&self.path, beside(&self.path, ".old")) {
+                // Somebody has removed it: what comes now is written where a restart reads it.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             fs::rename(&new, &self.path)?;
             Ok((file, len))
         });
         match begun {
             Ok((file, len)) => {
-                let (ends, fault) = ([0, end], writing.fault.take());
+                let (ends, fault) = ([0, end.max(end_of_old)], writing.fault.take());
                 *writing = Writing { file, len, torn: false, begun: now, ends, forgotten, fault };
             }
             // What is written goes on to the file that it went to, which is read at either place.
@@ -242,5 +246,19 @@ mod tests {
         journal.sweep(9000);
         assert!(journal.fault().is_some() && journal.fault().is_none());
         assert!(Journal::open(&dir.path().join("n"), 1000).is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_gone_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("n");
+        let (journal, _) = Journal::open(&path, 1000).unwrap();
+        journal.append(&record(1, 1120));
+        fs::remove_file(&path).unwrap();
+        journal.sweep(1000 + PAST);
+        assert!(journal.fault().is_none());
+        journal.append(&record(2, 1300));
+        drop(journal);
+        assert_eq!(Journal::open(&path, 1200).unwrap().1, [record(2, 1300)]);
     }
 }
