@@ -226,10 +226,14 @@ fn a_signed_request_passes_once_whatever_is_restarted() {
     for expected in [0, 403_004, 403_004] {
         let mut server = serve_with(Arc::clone(&store), &more);
         assert_eq!(server.plain().post(server.http, "exportUsers", &form, "").code(), expected);
+        // One at a time.
+        let second = Server::bind(&server.config, &sites(&store)).map(|_| ());
+        assert!(matches!(second, Err(ServerError::TokensInUse { .. })), "{second:?}");
         server.stop();
     }
-    let files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
-    assert_eq!(files, ["tokens.nonces"]);
+    let mut files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    files.sort();
+    assert_eq!(files, ["tokens.nonces", "tokens.nonces.lock"]);
     // Without a place for the file there is a server all the same.
     let server = serve_with(store, "tokens = \"/proc/none/tokens\"");
     assert_eq!(server.export(&[]).code(), 0);

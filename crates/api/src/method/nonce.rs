@@ -351,4 +351,16 @@ mod tests {
             assert_eq!(admit(&second, &format!("new {started}"), 1515, 1510), Ok(()), "others are not refused");
         }
     }
+
+    #[test]
+    fn one_process_keeps_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nonces");
+        let mut first = Nonces::new(100, 1_000_000);
+        first.keep(&path).unwrap();
+        let refused = Nonces::new(100, 1_000_000).keep(&path).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ResourceBusy);
+        drop(first);
+        Nonces::new(100, 1_000_000).keep(&path).unwrap();
+    }
 }

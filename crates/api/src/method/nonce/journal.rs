@@ -5,7 +5,7 @@
 //! after the process has ended in any way, and may be lost when the machine does. What is past goes in time; how late the
 //! last of that ended stays.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -81,17 +81,31 @@ impl Writing {
     }
 }
 
-/// The file, and beside it the one before, with `.old` at its name's end.
+/// The file, and beside it the one before, with `.old` at its name's end, and an empty one, `.lock`, which is locked.
 #[derive(Debug)]
 pub(crate) struct Journal {
     path: PathBuf,
     writing: Mutex<Writing>,
+    _lock: File,
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.to_path_buf().into_os_string();
     name.push(ending);
     name.into()
+}
+
+/// One process at a time writes a journal: two would replace each other's, and let a request pass twice. The lock is on a file
+/// of its own, since the others are replaced.
+fn lock(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(beside(path, ".lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, format!("another process keeps {}", path.display())))
+        }
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 fn latest_end<'r>(records: impl IntoIterator<Item = &'r Record>) -> u64 {
@@ -116,6 +130,7 @@ fn create(path: &Path, records: &[Record], forgotten: u64) -> io::Result<(PathBu
 impl Journal {
     /// The file at `path`, which need not be there, and what it holds that has not ended before second `now`.
     pub(crate) fn open(path: &Path, now: u64) -> io::Result<(Self, Vec<Record>)> {
+        let lock = lock(path)?;
         let mut records = Vec::new();
         let old = beside(path, ".old");
         for path in [&old, path] {
@@ -139,7 +154,7 @@ impl Journal {
         }
         let ends = [latest_end(&records), 0];
         let writing = Writing { file, len, torn: false, begun: now, ends, forgotten, fault: None };
-        Ok((Self { path: path.to_path_buf(), writing: Mutex::new(writing) }, records))
+        Ok((Self { path: path.to_path_buf(), writing: Mutex::new(writing), _lock: lock }, records))
     }
 
     /// Writes down what is about to pass. Where that fails, it passes all the same, and [`fault`](Self::fault) says so: a full
@@ -215,7 +230,7 @@ mod tests {
         journal.append(&record(3, 1300));
         drop(journal);
         assert_eq!(Journal::open(&path, 1200).unwrap().1, [record(2, 1240), record(3, 1300)]);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "it, and what is locked");
     }
 
     #[test]
