@@ -42,6 +42,11 @@ const WRITE_BUFFER: usize = 512 << 10;
 /// does not read costs megabytes.
 const UNSENT: u32 = 256 << 10;
 
+/// Streams of HTTP/2 at the same time: each may wait for the rest of its body.
+const STREAMS: u32 = 32;
+/// Bytes that a client of HTTP/2 may send on a stream, and on all of a connection, before they are looked at.
+const WINDOWS: (u32, u32) = (64 << 10, 256 << 10);
+
 /// What a connection needs of its listener and server.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
@@ -99,7 +104,8 @@ where
     let ended = if multiplexed {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
-        builder.max_concurrent_streams(100).max_send_buf_size(WRITE_BUFFER);
+        builder.max_concurrent_streams(STREAMS).max_send_buf_size(WRITE_BUFFER);
+        builder.initial_stream_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
         builder.keep_alive_interval(Duration::from_secs(20)).keep_alive_timeout(Duration::from_secs(20));
         run(std::pin::pin!(builder.serve_connection(io, service)), place, stage).await
     } else {

@@ -3,17 +3,17 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use headcount::method::{Admission, Admitted, Api, Body as Answer, Code, Failure, Request, Response, Verb, Work};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode, Version};
 use tokio::task::JoinError;
 
 use crate::audit::{Audit, End};
+use crate::bodies::NoBody;
 use crate::body::{Busy, Held, ResponseBody, Stream};
 use crate::clock;
 use crate::forwarded::{self, Client};
@@ -59,11 +59,10 @@ fn call_id() -> u128 {
     u128::from_le_bytes(bytes)
 }
 
-/// Why the body of a request is not there.
-enum NoBody {
-    TooLong,
-    TooSlow,
-    Gone,
+/// Bytes of a request before its body.
+fn head(parts: &Parts) -> usize {
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    parts.headers.iter().fold(target, |sum, (name, value)| sum + name.as_str().len() + value.len())
 }
 
 impl Connection {
@@ -80,13 +79,19 @@ impl Connection {
         let client = forwarded::client(self.peer, header, |address| self.shared.is_trusted(address));
         let asked = Asked { client: client.address, is_head, began };
         let mut ours = self.translate(&parts, client);
-        let collected = self.collect(body).await;
+        let head = head(&parts);
+        // What is known of it is there a second time.
+        drop(parts);
+        let collected = self.shared.bodies.collect(body, head).await;
         // A request is as old as its last byte: whoever sends that late could use a signature for longer than it is good.
         ours.now = clock::now();
         let response = match collected {
-            Ok(body) => {
-                ours.body = body;
-                return Ok(self.answer(ours, asked, busy).await);
+            Ok(mut received) => {
+                ours.body = std::mem::take(&mut received.bytes);
+                let response = self.answer(ours, asked, busy).await;
+                // Until now somebody may have had it.
+                drop(received);
+                return Ok(response);
             }
             Err(NoBody::TooLong) => {
                 let details = format!("the body is longer than {} bytes", self.shared.limits.body_bytes);
@@ -94,6 +99,10 @@ impl Connection {
             }
             Err(NoBody::TooSlow) => {
                 self.api.refuse(&ours, &Failure::new(Code::RequestTimeout, "the body did not come in time"))
+            }
+            Err(NoBody::NoRoom) => {
+                let failure = Failure::new(Code::RateLimit, "too many long requests are on their way").retry_after(2);
+                self.api.refuse(&ours, &failure)
             }
             Err(NoBody::Gone) => {
                 self.api.refuse(&ours, &Failure::new(Code::InvalidRequestFormat, "the body cannot be read"))
@@ -140,23 +149,6 @@ impl Connection {
         request.http_1_0 = parts.version == Version::HTTP_10;
         request.call_id = call_id();
         request
-    }
-
-    async fn collect(&self, body: Incoming) -> Result<Vec<u8>, NoBody> {
-        let limit = self.shared.limits.body_bytes;
-        if body.is_end_stream() {
-            return Ok(Vec::new());
-        }
-        if body.size_hint().lower() > limit as u64 {
-            return Err(NoBody::TooLong);
-        }
-        let patience = Duration::from_secs(self.shared.limits.request_seconds);
-        match tokio::time::timeout(patience, Limited::new(body, limit).collect()).await {
-            Ok(Ok(collected)) => Ok(collected.to_bytes().into()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(NoBody::TooLong),
-            Ok(Err(_)) => Err(NoBody::Gone),
-            Err(_) => Err(NoBody::TooSlow),
-        }
     }
 
     async fn answer(self, request: Request, asked: Asked, busy: Busy) -> HttpResponse {
@@ -331,6 +323,7 @@ const fn is_authorization(code: Code) -> bool {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
+    use std::time::Duration;
 
     use super::*;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use headcount::method::Sites;
 
+use crate::bodies::Bodies;
 use crate::config::{Limits, Network};
 use crate::metrics::{Metrics, Now};
 use crate::registry::Registry;
@@ -21,6 +22,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) registry: Arc<Registry>,
     pub(crate) slots: Arc<Slots>,
+    pub(crate) bodies: Bodies,
     pub(crate) transfers: Arc<Transfers>,
     pub(crate) metrics: Arc<Metrics>,
     trusted: RwLock<Vec<Network>>,
@@ -39,6 +41,7 @@ impl Shared {
         Self {
             registry: Arc::new(Registry::new(limits.connections, limits.connections_per_address)),
             slots: Arc::new(Slots::new(bounds)),
+            bodies: Bodies::new(&limits),
             transfers: Arc::default(),
             metrics: Arc::new(Metrics::new()),
             trusted: RwLock::new(trusted),

@@ -227,3 +227,39 @@ fn a_request_is_of_the_time_at_which_it_is_whole() {
     let time = |text: &str| text.split_once("\"time\":\"").unwrap().1.to_owned();
     assert!(time(&late) >= time(&whole), "{} is before {}", time(&late), time(&whole));
 }
+
+/// Begins a POST of a body of a MiB of which so many bytes come.
+fn unfinished(server: &Running, bytes: usize) -> TcpStream {
+    let mut client = connect(server.http);
+    let head = format!(
+        "POST /socialize.exportUsers HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: 1048576\r\n\r\n",
+        server.http
+    );
+    // It may have been refused meanwhile.
+    let _sent = client.write_all(&[head.as_bytes(), &vec![b'a'; bytes][..]].concat());
+    client
+}
+
+#[test]
+fn bodies_have_a_bounded_room_together() {
+    let server = serve_with(temporary(seven()), "limits = { request_seconds = 100 }");
+    let mut held: Vec<TcpStream> = (0..64).map(|_| unfinished(&server, (1 << 20) - 1)).collect();
+    let refused = (0..400).find_map(|_| {
+        let client = unfinished(&server, 8 << 10);
+        client.set_read_timeout(Some(std::time::Duration::from_millis(50))).unwrap();
+        if client.peek(&mut [0]).is_ok_and(|bytes| bytes > 0) {
+            return Some(Connection { stream: Box::new(client) }.receive(false));
+        }
+        held.push(client);
+        None
+    });
+    let refused = refused.expect("the room has an end");
+    assert_eq!((refused.code(), refused.header("retry-after")), (403_048, Some("2")), "{refused:?}");
+    assert_eq!(refused.header("connection"), Some("close"));
+    // What is as short as requests are passes all the same.
+    assert_eq!(server.export(&[]).code(), 0);
+    drop(held);
+    let context = "c".repeat(1_000_000);
+    eventually("there is room again", || server.export(&[("limit", "1"), ("context", &context)]).code() == 0);
+}
