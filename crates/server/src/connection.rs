@@ -38,9 +38,14 @@ pub(crate) enum Stage {
 const MAX_HEAD: usize = 64 << 10;
 /// Rendered bytes that wait for the socket: one piece while another is written.
 const WRITE_BUFFER: usize = 512 << 10;
-/// Bytes that the kernel keeps unsent for a client, at most, beyond what is on its way: without a bound every client that
-/// does not read costs megabytes.
-const UNSENT: u32 = 256 << 10;
+/// Bytes that the kernel keeps unsent for a client beyond what is on its way: without a bound every client that does not read
+/// costs megabytes. The kernel asks for more when half of it has gone, and takes some more than it was told to: with a half
+/// of what a client has to take in a time, one that takes twice as much is seen to.
+fn unsent(slow_bytes: u64) -> u32 {
+    const LEAST: u32 = 16 << 10;
+    const MOST: u32 = 256 << 10;
+    u32::try_from(slow_bytes / 2).unwrap_or(MOST).clamp(LEAST, MOST)
+}
 
 /// Streams of HTTP/2 at the same time: each may wait for the rest of its body.
 const STREAMS: u32 = 32;
@@ -63,7 +68,8 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, place: Place, con
     let local = stream.local_addr().map_or(IpAddr::from([0, 0, 0, 0]), |address| address.ip());
     let _: std::io::Result<()> = stream.set_nodelay(true);
     #[cfg(target_os = "linux")]
-    let _: std::io::Result<()> = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
+    let _: std::io::Result<()> =
+        socket2::SockRef::from(&stream).set_tcp_notsent_lowat(unsent(context.shared.limits.slow_bytes));
     let connection = Connection {
         shared: Arc::clone(&context.shared),
         api: Arc::clone(&context.api),

@@ -228,6 +228,38 @@ fn a_request_is_of_the_time_at_which_it_is_whole() {
     assert!(time(&late) >= time(&whole), "{} is before {}", time(&late), time(&whole));
 }
 
+#[test]
+fn a_reader_at_twice_the_bound_stays() {
+    let server = serve_with(temporary(many(100_000)), "limits = { slow_seconds = 2, slow_bytes = 65536 }");
+    let form = server.signed_form(&[("format", "csv")]);
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(8192).unwrap();
+    socket.connect(&server.http.into()).unwrap();
+    let mut client = TcpStream::from(socket);
+    write!(
+        client,
+        "POST /socialize.exportUsers HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: {}\r\n\r\n{form}",
+        server.http,
+        form.len()
+    )
+    .unwrap();
+    let (began, mut taken) = (std::time::Instant::now(), 0);
+    while began.elapsed().as_secs() < 9 {
+        let due = usize::try_from(began.elapsed().as_millis()).unwrap() * 65536 / 1000;
+        if taken < due {
+            let mut piece = vec![0; (due - taken).min(4096)];
+            taken += client.read(&mut piece).expect("it is not dropped");
+        } else {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+    assert_eq!(server.counted("headcount_connections_given_up_total{reason=\"slow_reader\"}"), None, "{taken} bytes");
+    // One that takes nothing more is dropped as before.
+    eventually("it is dropped", || given_up(&server, "slow_reader") == 1.0);
+    assert!(began.elapsed().as_secs() < 9 + 6, "late");
+}
+
 /// Begins a POST of a body of a MiB of which so many bytes come.
 fn unfinished(server: &Running, bytes: usize) -> TcpStream {
     let mut client = connect(server.http);
