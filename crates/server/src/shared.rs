@@ -38,12 +38,14 @@ impl Shared {
             waiting: limits.queue,
             wait: Duration::from_secs(limits.queue_seconds),
         };
+        let metrics = Arc::new(Metrics::new());
+        let registry = Registry::new(limits.connections, limits.connections_per_address, Arc::clone(&metrics));
         Self {
-            registry: Arc::new(Registry::new(limits.connections, limits.connections_per_address)),
+            registry: Arc::new(registry),
             slots: Arc::new(Slots::new(bounds)),
             bodies: Bodies::new(&limits),
             transfers: Arc::default(),
-            metrics: Arc::new(Metrics::new()),
+            metrics,
             trusted: RwLock::new(trusted),
             draining: AtomicBool::new(false),
             limits,

@@ -229,6 +229,16 @@ fn a_request_is_of_the_time_at_which_it_is_whole() {
 }
 
 #[test]
+fn the_one_that_makes_room_is_counted() {
+    let server = serve_with(temporary(seven()), "limits = { connections = 1 }");
+    let mut first = server.plain();
+    assert_eq!(first.get(server.http, "/healthz", "").status, 200);
+    assert_eq!(server.plain().get(server.http, "/healthz", "").status, 200);
+    assert!(first.closed());
+    assert_eq!(given_up(&server, "evicted"), 1.0);
+}
+
+#[test]
 fn a_reader_at_twice_the_bound_stays() {
     let server = serve_with(temporary(many(100_000)), "limits = { slow_seconds = 2, slow_bytes = 65536 }");
     let form = server.signed_form(&[("format", "csv")]);
@@ -254,9 +264,10 @@ fn a_reader_at_twice_the_bound_stays() {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
     }
-    assert_eq!(server.counted("headcount_connections_given_up_total{reason=\"slow_reader\"}"), None, "{taken} bytes");
+    let dropped = || server.counted("headcount_connections_given_up_total{reason=\"slow_reader\"}");
+    assert_eq!(dropped(), None, "{taken} bytes");
     // One that takes nothing more is dropped as before.
-    eventually("it is dropped", || given_up(&server, "slow_reader") == 1.0);
+    eventually("it is dropped", || dropped() == Some(1.0));
     assert!(began.elapsed().as_secs() < 9 + 6, "late");
 }
 
