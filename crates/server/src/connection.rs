@@ -83,7 +83,14 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, place: Place, con
         return http(stream, false, connection, &place, context.stage).await;
     };
     let patience = Duration::from_secs(context.shared.limits.handshake_seconds);
-    match tokio::time::timeout(patience, certificate.acceptor().accept(stream)).await {
+    let accepted = tokio::select! {
+        accepted = tokio::time::timeout(patience, certificate.acceptor().accept(stream)) => accepted,
+        verdict = place.watch.given_up() => {
+            tracing::debug!(peer = %peer, why = verdict.as_str(), "a connection was given up in its TLS handshake");
+            return;
+        }
+    };
+    match accepted {
         Ok(Ok(stream)) => {
             let multiplexed = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             http(stream, multiplexed, connection, &place, context.stage).await;

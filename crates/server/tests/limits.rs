@@ -239,6 +239,18 @@ fn the_one_that_makes_room_is_counted() {
 }
 
 #[test]
+fn a_handshake_makes_room() {
+    let server = serve_with(temporary(seven()), "limits = { connections = 1, handshake_seconds = 3600 }");
+    let mut half = connect(server.https);
+    half.write_all(b"\x16\x03\x01").unwrap();
+    eventually("it is there", || server.metric("headcount_connections") == 1.0);
+    assert_eq!(server.plain().get(server.http, "/healthz", "").status, 200);
+    half.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+    assert!(matches!(half.read(&mut [0; 10]), Ok(0)), "its place was given away, and it is still there");
+    eventually("one is left", || server.metric("headcount_connections") <= 1.0);
+}
+
+#[test]
 fn a_reader_at_twice_the_bound_stays() {
     let server = serve_with(temporary(many(100_000)), "limits = { slow_seconds = 2, slow_bytes = 65536 }");
     let form = server.signed_form(&[("format", "csv")]);
