@@ -178,18 +178,26 @@ impl Connection {
         }
     }
 
-    /// An export that was rendered into memory has ended before it is sent.
+    /// An export that was rendered into memory has ended before it is sent, and so has one that failed before its first byte.
     fn audit_short(&self, response: &Response, client: IpAddr, began: Instant, verb: Verb) {
         let outcome = &response.outcome;
-        if verb != Verb::ExportUsers || outcome.seq.is_none() || outcome.users.is_none() {
+        if verb != Verb::ExportUsers {
+            return;
+        }
+        let audit = || Audit { outcome: outcome.clone(), client, began, status: response.status };
+        let site = outcome.api_key.as_deref().unwrap_or_default();
+        if let Some(fault) = outcome.error.filter(|code| code.status() >= 500) {
+            self.shared.metrics.export(site, End::Failed.as_str(), 0, 0, 0);
+            return audit().write(End::Failed, None, 0, Some(fault.message()));
+        }
+        if outcome.seq.is_none() || outcome.users.is_none() {
             return;
         }
         self.shared.metrics.first_byte(began.elapsed());
-        let audit = Audit { outcome: outcome.clone(), client, began, status: response.status };
+        let audit = audit();
         let bytes = response.length.unwrap_or_default();
         let counts = audit.counts(None);
         let (users, identities) = counts.unwrap_or_default();
-        let site = outcome.api_key.as_deref().unwrap_or_default();
         self.shared.metrics.export(site, End::Whole.as_str(), users, identities, bytes);
         audit.write(End::Whole, counts, bytes, None);
     }

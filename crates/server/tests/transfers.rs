@@ -309,3 +309,16 @@ fn a_client_of_tls_that_closes_without_a_word_has_all_that_it_read() {
     let rest = server.tls().post(server.https, "exportUsers", &form, &headers);
     assert_eq!((whole.whole, rest.status), (true, 200), "nothing is kept");
 }
+
+#[test]
+fn an_export_that_fails_before_its_first_byte_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = serve_with(damaged(&dir.path().join("store"), 2000, 10), "");
+    for (failed, format) in [(1.0, "json"), (2.0, "csv")] {
+        assert_eq!(server.export(&[("format", format)]).code(), 500_028);
+        let line = format!("headcount_exports_total{{site=\"{KEY}\",outcome=\"failed\"}}");
+        assert_eq!(server.counted(&line), Some(failed), "{format}");
+    }
+    assert_eq!(server.export(&[("format", "nonsense")]).code(), 400_006);
+    assert_eq!(server.metric(&format!("headcount_exports_total{{site=\"{KEY}\",outcome=\"failed\"}}")), 2.0);
+}
