@@ -169,7 +169,7 @@ impl Connection {
                 self.send(response, is_head, busy)
             }
             Work::Write => {
-                let (response, _) = blocking(&self.api, admitted, ()).await;
+                let (response, _) = blocking(admitted, ()).await;
                 self.shared.metrics.commit(began.elapsed());
                 self.count(&response);
                 self.send(response, is_head, busy)
@@ -221,7 +221,7 @@ impl Connection {
             }
         };
         let entry = self.shared.transfers.enter(slot, Arc::clone(&self.watch), Instant::now());
-        let (mut response, held) = blocking(&self.api, admitted, (entry, ticket)).await;
+        let (mut response, held) = blocking(admitted, (entry, ticket)).await;
         self.count(&response);
         let body = std::mem::replace(&mut response.body, Answer::Bytes(Vec::new()));
         match (body, held) {
@@ -278,14 +278,26 @@ impl Connection {
 
 /// Has a request answered by a thread that may wait for a disk, and gives back what it `held` meanwhile; without an answer
 /// nothing is held.
-async fn blocking<H: Send + 'static>(api: &Arc<Api>, admitted: Admitted, held: H) -> (Response, Option<H>) {
-    let call_id = admitted.outcome().call_id.clone();
-    match holding(held, move || admitted.answer()).await {
+async fn blocking<H: Send + 'static>(admitted: Admitted, held: H) -> (Response, Option<H>) {
+    // As this call wants its errors, with its callId.
+    let refusal = admitted.refusal(&Failure::new(Code::ServerError, "the request failed; try again"));
+    answered(refusal, held, move || admitted.answer()).await
+}
+
+/// The answer of `work`, or `refusal` where it panics.
+async fn answered<H>(
+    refusal: Response,
+    held: H,
+    work: impl FnOnce() -> Response + Send + 'static,
+) -> (Response, Option<H>)
+where
+    H: Send + 'static,
+{
+    match holding(held, work).await {
         Ok((response, held)) => (response, Some(held)),
         Err(error) => {
-            tracing::error!(callId = %call_id, %error, "a request ended by a panic");
-            let request = Request::new("GET", "/", clock::now());
-            (api.refuse(&request, &Failure::new(Code::ServerError, "the request failed; try again")), None)
+            tracing::error!(callId = %refusal.outcome.call_id, %error, "a request ended by a panic");
+            (refusal, None)
         }
     }
 }
@@ -353,5 +365,22 @@ mod tests {
         }
         let (done, held) = holding(place, || 7).await.unwrap();
         assert_eq!((done, Arc::strong_count(&held)), (7, 1));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_told_as_the_call_wants_it() {
+        let store = Arc::new(headcount::Store::temporary().unwrap());
+        let secret = headcount::method::Secret::new("c2VjcmV0").unwrap();
+        let sites = headcount::method::Sites::new([headcount::method::Site::new("3_key", store, secret)]).unwrap();
+        let api = Api::new(sites, headcount::method::Settings::default(), clock::now());
+        let target = "/socialize.exportUsers?apiKey=3_key&secret=c2VjcmV0&format=csv";
+        let request = Request { secure: true, call_id: 7, ..Request::new("GET", target, clock::now()) };
+        let Admission::Admitted(admitted) = api.admit(request) else { panic!("it is refused") };
+        let refusal = admitted.refusal(&Failure::new(Code::ServerError, "why"));
+        let (response, held) = answered(refusal, (), || panic!("on purpose")).await;
+        assert_eq!((response.status, held), (500, None));
+        assert_eq!(response.outcome.verb, Some(Verb::ExportUsers));
+        let text = String::from_utf8(response.body.read().unwrap()).unwrap();
+        assert!(text.contains("\"errorCode\":500001,") && text.contains(&format!("{:032x}", 7)), "{text}");
     }
 }
