@@ -18,7 +18,7 @@ use crate::limiter::KeyLimiter;
 use crate::notify;
 use crate::registry::Full;
 use crate::shared::Shared;
-use crate::tls::{Certificate, TlsError};
+use crate::tls::{self, Certificate, TlsError};
 
 /// How often the rules of time are looked at.
 const TICK: Duration = Duration::from_millis(200);
@@ -297,7 +297,13 @@ impl Handle {
         self.stage.send_replace(next);
     }
 
-    /// Takes over sites, certificates and trusted proxies; what was read before stays where something cannot be read. Requests
+    /// The sites that are served.
+    #[must_use]
+    pub fn sites(&self) -> Arc<Sites> {
+        self.api.sites()
+    }
+
+    /// Takes over sites, certificates and trusted proxies: all of them, or none where something cannot be read. Requests
     /// under way end as they began.
     ///
     /// # Errors
@@ -316,8 +322,10 @@ impl Handle {
         if !known.eq(with_tls.iter().map(|(address, _)| *address)) {
             return Err(ServerError::NeedsRestart("listeners"));
         }
-        for (known, (_, tls)) in certificates.iter().zip(with_tls) {
-            known.certificate.replace(&tls.cert, &tls.key)?;
+        // All of them are read before one is shown.
+        let new: Result<Vec<_>, TlsError> = with_tls.iter().map(|(_, tls)| tls::read(&tls.cert, &tls.key)).collect();
+        for (known, new) in certificates.iter().zip(new?) {
+            known.certificate.replace(new);
         }
         self.shared.trust(config.trusted_proxies.clone());
         self.api.set_sites(sites.clone());
