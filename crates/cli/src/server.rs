@@ -353,11 +353,11 @@ mod tests {
         // Limits need a restart.
         fs::write(&file, format!("limits = {{ queue = 7 }}\n{listen}{}{}", site("one"), site("two"))).unwrap();
         reload.run(&server.handle());
-        Store::open(&dir.path().join("two"), &Options::default()).unwrap().close().unwrap();
-        assert!(Store::open(&dir.path().join("one"), &Options::default()).is_err(), "it is served");
+        Store::open(dir.path().join("two"), &Options::default()).unwrap().close().unwrap();
+        assert!(Store::open(dir.path().join("one"), &Options::default()).is_err(), "it is served");
         fs::write(&file, format!("{listen}{}{}", site("one"), site("two"))).unwrap();
         reload.run(&server.handle());
         assert_eq!(server.handle().sites().iter().count(), 2);
-        assert!(Store::open(&dir.path().join("two"), &Options::default()).is_err(), "it is served");
+        assert!(Store::open(dir.path().join("two"), &Options::default()).is_err(), "it is served");
     }
 }
