@@ -193,7 +193,7 @@ impl Partial {
     }
 
     /// Removes the file in work, unless somebody else has taken its name.
-    pub(crate) fn discard(self) {
+    pub(crate) fn discard(&self) {
         if self.is_named() {
             self.remove_both();
         }
@@ -253,11 +253,13 @@ impl Partial {
     ///
     /// # Errors
     /// [`Error::Taken`] when the name is another file's, and when writing, syncing or renaming fails. The file in work and its
-    /// record stay then.
+    /// record stay then, but for a file that cannot be synced.
     pub(crate) fn place(&self, manifest: Option<&Manifest>, sync: bool) -> Result<(), Error> {
         self.check_name()?;
-        if sync {
-            self.file.sync_all().map_err(failed("sync", &self.path))?;
+        if sync && let Err(error) = self.file.sync_all() {
+            // What did not reach the disk counts as written from now on: resuming would find it in memory, and sync nothing.
+            self.discard();
+            return Err(failed("sync", &self.path)(error));
         }
         let sidecar = beside(&self.target, MANIFEST)?;
         match manifest {

@@ -1,3 +1,5 @@
+use std::process::Command;
+
 use super::*;
 
 fn names(dir: &Path) -> Vec<String> {
@@ -44,4 +46,22 @@ fn another_file_of_that_name_is_not_put_in_place() {
         assert_eq!(left.as_deref(), other, "what is another's stays");
         assert!(names(dir.path()).contains(&"out.partial.json".to_owned()), "and so does its record");
     }
+}
+
+/// Pages that could not be written count as written afterwards: resuming would find them right, and sync nothing.
+#[test]
+fn what_could_not_be_synced_is_not_resumed() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("out"), "old").unwrap();
+    let path = dir.path().join("out.partial");
+    // A pipe takes the bytes, and cannot be synced.
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let partial = Partial { file, path, target: dir.path().join("out"), ours: false };
+    partial.record(b"{}", false).unwrap();
+    let error = partial.place(None, true).unwrap_err();
+    assert!(matches!(error, Error::File { op: "sync", .. }), "{error}");
+    drop(partial);
+    assert_eq!(names(dir.path()), ["out"]);
+    assert_eq!(fs::read(dir.path().join("out")).unwrap(), b"old");
 }
