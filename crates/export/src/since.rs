@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::fields::Field;
 use crate::format::Format;
 use crate::layout::Layout;
-use crate::simple::{csv_text, json_text, render_user};
+use crate::simple::{csv_value, json_text, render_user};
 
 /// Ends JSON's users and begins those who are gone.
 const DELETED: &[u8] = b"],\"deletedUIDs\":[";
@@ -146,7 +146,7 @@ impl Pass<'_, '_> {
             for field in self.layout.fields.iter() {
                 self.scratch.push(b',');
                 if field == Field::Uid {
-                    csv_text(uid, &mut self.scratch);
+                    csv_value(self.layout, uid, &mut self.scratch);
                 }
             }
             self.scratch.extend_from_slice(b"\r\n");
