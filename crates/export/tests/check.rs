@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use common::{Fail, Memory, Recipe, Rng, field_lists, oracle_select, population, seven};
 use headcount_block::{HEADER_LEN, Select, Status, User};
 use headcount_export::{
-    CheckError, CheckReport, Digest, DigestAlgorithm, Export, Field, Fields, Format, Manifest, Problem,
+    CheckError, CheckReport, Digest, DigestAlgorithm, Envelope, Export, Field, Fields, Format, Manifest, Problem,
     Unchecked, check_file,
 };
 use proptest::prelude::*;
@@ -319,6 +319,44 @@ fn every_cut_json_is_rejected_without_a_manifest() {
     }
 }
 
+/// The members after the users stand byte for byte as exports have them.
+#[test]
+fn a_reformatted_end_of_the_json_is_found() {
+    let file = Checked::new("out.json");
+    let envelope = Envelope::new().call_id("C\"1").time("T").raw("x", "[1, {\"a\": 2}]").next_after(true);
+    let end = |export: Export<Memory>| {
+        let mut whole = Vec::new();
+        export.write_to(&mut whole).unwrap();
+        file.check(&whole, None).unwrap();
+        String::from_utf8(whole).unwrap()
+    };
+    let page = end(small(Format::Json).limit(3).envelope(envelope.clone()));
+    let changes = end(small(Format::Json).since(5).envelope(envelope));
+    for (whole, from, to) in [
+        (&page, "\"}", "\"} "),
+        (&page, "\"}", "\"}\n\n"),
+        (&page, "\"}", "\" }"),
+        (&page, "\"usersCount\":3", "\"usersCount\": 3"),
+        (&page, "\"usersCount\":3", "\"usersCount\":03"),
+        (&page, "],\"usersCount\":3", "],\"statusCode\":200,\"usersCount\":3"),
+        (&page, "],\"usersCount\"", "], \"usersCount\""),
+        (&page, ",\"statusCode\":200,\"errorCode\":0", ",\"errorCode\":0,\"statusCode\":200"),
+        (&page, "\"statusReason\":\"OK\"", "\"statusReason\":\"ok\""),
+        (&page, ",\"statusReason\":\"OK\"", ""),
+        (&page, "\"callId\":\"C\\\"1\"", "\"callId\":\"C\\u00221\""),
+        (&page, "\"time\":\"T\",\"x\"", "\"x\":1,\"time\":\"T\",\"y\""),
+        (&page, "\"time\":\"T\",", "\"time\":\"T\", "),
+        (&page, "\"nextAfter\":\"", "\"nextAfter\":17,\"y\":\""),
+        (&changes, "\"seq\":42", "\"seq\":\"42\""),
+        (&changes, "\"seq\":42", "\"seq\": 42"),
+        (&changes, ",\"seq\":42", ""),
+    ] {
+        let at = whole.rfind(from).unwrap();
+        let changed = [&whole[..at], to, &whole[at + from.len()..]].concat();
+        file.problem(changed.as_bytes(), None);
+    }
+}
+
 #[test]
 fn compressed_files_are_looked_into() {
     let source = Memory::new(&population(RECIPE, 35), 40);
@@ -359,7 +397,10 @@ fn compressed_files_are_looked_into() {
 #[test]
 fn what_no_export_looks_like_is_rejected() {
     let file = Checked::new("x");
-    let trailer = r#"],"usersCount":2,"identitiesCount":0,"statusCode":200,"errorCode":0,"callId":"C","time":"T"}"#;
+    let trailer = concat!(
+        r#"],"usersCount":2,"identitiesCount":0,"statusCode":200,"errorCode":0,"statusReason":"OK","#,
+        r#""callId":"C","time":"T"}"#
+    );
     let json = |users: &str| format!("{{\"users\":[{users}{trailer}");
     file.check(json(r#"{"UID":"a"},{"UID":"b"}"#).as_bytes(), None).unwrap();
     for (text, expected) in [
