@@ -104,7 +104,9 @@ fn run(
         each(change)
     };
     let mut refused = None;
-    let outcome = source.changes(since, &mut |change| {
+    // Nor do blocks without any.
+    let go_on = || progress.map_or(Ok(()), |progress| Ok(progress.check()?));
+    let outcome = source.changes_while(since, &go_on, &mut |change| {
         each(change).map_err(|error| {
             refused = Some(error);
             SourceError::Stopped
