@@ -91,6 +91,9 @@ fn any_number_of_changes_merges_as_in_a_map() {
     }
 }
 
+/// A pass over blocks that asks whether to go on.
+type Pass<'p> = &'p dyn Fn(&dyn Fn() -> Result<(), Error>) -> Result<(), Error>;
+
 /// Blocks in which nothing changed, and blocks that are only summed up, do not keep from ending whoever cancels.
 #[test]
 fn whoever_passes_over_many_blocks_is_asked_at_each() {
@@ -107,14 +110,18 @@ fn whoever_passes_over_many_blocks_is_asked_at_each() {
     put(2);
     let snapshot = store.snapshot();
     let whole = Select { after: Some(b"_".to_vec()), limit: None, include_pending: true };
-    let passes: [(&str, &dyn Fn(&dyn Fn() -> Result<(), Error>) -> Result<(), Error>); 3] = [
+    let passes: [(&str, Pass<'_>); 3] = [
         ("changes", &|go_on| snapshot.changes_while(since, go_on, &mut |_| Ok(()))),
         ("all", &|go_on| snapshot.changes_while(0, go_on, &mut |_| Ok(()))),
         ("sums", &|go_on| snapshot.measure_while(&whole, Scan::Allowed, go_on).map(drop)),
     ];
     for (name, pass) in passes {
         let asked = Cell::new(0);
-        pass(&|| Ok(asked.set(asked.get() + 1))).unwrap();
+        let counted = || {
+            asked.set(asked.get() + 1);
+            Ok(())
+        };
+        pass(&counted).unwrap();
         assert!(asked.get() >= 3, "{name}: asked {} times", asked.get());
         let left = Cell::new(2);
         let two = || match left.replace(left.get() - 1) {
