@@ -186,6 +186,28 @@ impl SharedTarget {
         target.map_or(Ok(()), Target::finish)?;
         Ok(written)
     }
+
+    /// As [`finish`](Self::finish), before what is of no use without it; with `sync`, it survives a power cut.
+    ///
+    /// # Errors
+    /// As there, and when it cannot be synced.
+    pub(crate) fn finish_first(self, sync: bool) -> Result<(), Failure> {
+        let failed = |path: &Path| {
+            let path = path.to_path_buf();
+            |source| Failure::failed(WriteError { path, source })
+        };
+        let path = match self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|target| &target.kind) {
+            Some(TargetKind::Replacing(file, path)) if sync => {
+                file.as_file().sync_all().map_err(failed(path))?;
+                Some(path.clone())
+            }
+            _ => None,
+        };
+        self.finish()?;
+        let Some(path) = path else { return Ok(()) };
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed(dir))
+    }
 }
 
 impl Write for SharedTarget {

@@ -308,7 +308,10 @@ fn request(args: &Args, format: Format) -> String {
 /// Says how an export that broke off is continued, where it can be.
 fn stays(failure: Failure, args: &Args, file: &Path) -> Failure {
     let is_left_alone = match failure.error.downcast_ref() {
-        Some(ExportError::Resume(_) | ExportError::Busy { .. } | ExportError::Settings(_)) => true,
+        // What lies there now is not of this export.
+        Some(
+            ExportError::Resume(_) | ExportError::Busy { .. } | ExportError::Taken { .. } | ExportError::Settings(_),
+        ) => true,
         Some(error) => error.is_damage(),
         None => false,
     };

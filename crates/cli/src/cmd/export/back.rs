@@ -11,7 +11,7 @@ use headcount_import::{Format, Handover, HandoverError, HandoverReport};
 use super::{Args, refuse_terminal};
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::cancel_on_signals;
-use crate::output::{Target, is_same_place};
+use crate::output::{SharedTarget, Target, is_same_place};
 use crate::progress::{Rate, watch};
 use crate::size::{human_bytes, human_count};
 use crate::store;
@@ -47,8 +47,8 @@ pub(super) fn run(
     let store = store::open(&args.store)?;
     cancel_on_signals(&progress)?;
     let snapshot = store.snapshot();
-    let mut rejects = args.rejects.as_deref().map(|path| Target::open(Some(path))).transpose()?;
-    let mut buffered = rejects.as_mut().map(std::io::BufWriter::new);
+    let left = args.rejects.as_deref().map(|path| Target::open(Some(path)).map(SharedTarget::new)).transpose()?;
+    let mut buffered = left.clone().map(std::io::BufWriter::new);
     let handover = Handover::new(&snapshot, format)?
         .lines(named == Some(Own::Ndjson))?
         .limit(args.limit)
@@ -63,11 +63,14 @@ pub(super) fn run(
         .threads(args.threads.map(usize::from))
         .fsync(args.fsync);
     progress.set_phase("exporting");
-    let outcome = watch(ui, &progress, || to.write(|out| handover.run(out).map_err(Failure::from)));
-    drop(buffered);
-    match outcome {
+    let fill = |out: &mut dyn Write| {
+        let report = handover.run(out)?;
+        // Before the file: a kill in between must not leave it in its place without them.
+        left.map_or(Ok(()), |left| left.finish_first(args.fsync))?;
+        Ok::<_, Failure>(report)
+    };
+    match watch(ui, &progress, || to.write(fill)) {
         Ok((report, written)) => {
-            rejects.map_or(Ok(()), Target::finish)?;
             let whole = report.is_whole();
             Shown::new(&report, Some(written), started).show(args, system, ui)?;
             if !args.json {
