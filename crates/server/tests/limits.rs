@@ -318,3 +318,32 @@ fn bodies_have_a_bounded_room_together() {
     let context = "c".repeat(1_000_000);
     eventually("there is room again", || server.export(&[("limit", "1"), ("context", &context)]).code() == 0);
 }
+
+#[test]
+#[ignore = "waits for two minutes: no request passes that was signed before the server was started"]
+fn a_signature_is_not_prolonged_by_a_late_body() {
+    let server = serve(seven());
+    std::thread::sleep(std::time::Duration::from_secs(125));
+    let timestamp = (now() - 119).to_string();
+    let params = [("apiKey", KEY), ("timestamp", timestamp.as_str()), ("nonce", "late")];
+    let url = format!("http://{}/socialize.exportUsers", server.http);
+    let secret = headcount::method::Secret::new(SECRET).unwrap();
+    let sig = headcount::method::sign("POST", &url, &params, &secret);
+    let form = form(&[&params[..], &[("sig", &sig)]].concat());
+    let (begin, rest) = form.split_at(10);
+    let mut late = connect(server.http);
+    write!(
+        late,
+        "POST /socialize.exportUsers HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: {}\r\n\r\n{begin}",
+        server.http,
+        form.len()
+    )
+    .unwrap();
+    let codes = [0, 403_004].map(|_| server.plain().post(server.http, "exportUsers", &form, "").code());
+    assert_eq!(codes, [0, 403_004]);
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    assert_eq!(server.export(&[]).code(), 0);
+    late.write_all(rest.as_bytes()).unwrap();
+    assert_eq!(Connection { stream: Box::new(late) }.receive(false).code(), 403_002);
+}

@@ -133,7 +133,8 @@ impl Journal {
         let lock = lock(path)?;
         let mut records = Vec::new();
         let old = beside(path, ".old");
-        for path in [&old, path] {
+        // What a kill has left beside them has all that they have, or says what was forgotten.
+        for path in [&old, path, &beside(path, ".new")] {
             let bytes = match fs::read(path) {
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -231,6 +232,16 @@ mod tests {
         drop(journal);
         assert_eq!(Journal::open(&path, 1200).unwrap().1, [record(2, 1240), record(3, 1300)]);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "it, and what is locked");
+    }
+
+    #[test]
+    fn what_was_forgotten_is_known_after_a_kill_between_two_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("n");
+        create(&path, &[], 1120).unwrap();
+        for _ in 0..2 {
+            assert_eq!(Journal::open(&path, 900).unwrap().0.forgotten(), 1120);
+        }
     }
 
     #[test]
