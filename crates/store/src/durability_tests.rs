@@ -345,3 +345,32 @@ fn a_load_that_damage_ends_leaves_no_file() {
     assert!(matches!(outcome, Err(Error::Damage(_))), "{outcome:?}");
     assert_eq!(files::segments(&path).unwrap().len(), 1);
 }
+
+/// It removed what lay under the names that its files had had, whosesoever that was by then.
+#[test]
+fn a_snapshot_that_outlives_its_store_removes_nothing() {
+    for closed in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, copy) = (dir.path().join("s"), dir.path().join("backup"));
+        let store = two_segments(&path);
+        let snapshot = store.snapshot();
+        store.backup(&copy, &Progress::default()).unwrap();
+        store.compact(Compaction::Full, &Progress::default()).unwrap();
+        if closed {
+            store.close().unwrap()
+        } else {
+            drop(store)
+        }
+        std::fs::rename(&path, dir.path().join("old")).unwrap();
+        std::fs::rename(&copy, &path).unwrap();
+        let there = files::segments(&path).unwrap();
+        drop(snapshot);
+        assert_eq!(files::segments(&path).unwrap(), there, "closed: {closed}");
+        assert_eq!(uids(&Store::open(&path, &Options::default()).unwrap()), ["a", "b"]);
+        // What it leaves goes at the next open.
+        let old = dir.path().join("old");
+        assert_eq!(files::segments(&old).unwrap().len(), 3);
+        drop(Store::open(&old, &Options::default()).unwrap());
+        assert_eq!(files::segments(&old).unwrap().len(), 1);
+    }
+}

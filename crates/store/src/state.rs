@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::maintain::Signals;
 use crate::manifest::Manifest;
 use crate::options::Options;
-use crate::segment::Segment;
+use crate::segment::{Segment, Tenure};
 use crate::store::Work;
 use crate::sync::{AtomicBool, Mutex, Swap, lock};
 use crate::version::Version;
@@ -42,6 +42,7 @@ pub(crate) struct Inner {
     poison: OnceLock<String>,
     /// Set with `writer` in hand, before the lock of the store is let go.
     closed: AtomicBool,
+    tenure: Arc<Tenure>,
     retired: Mutex<Retired>,
 }
 
@@ -111,6 +112,7 @@ impl Inner {
             swap: Mutex::new(()),
             poison: OnceLock::new(),
             closed: AtomicBool::new(false),
+            tenure: Arc::default(),
             retired: Mutex::new(Retired::default()),
         }
     }
@@ -132,12 +134,14 @@ impl Inner {
         }
     }
 
-    /// Ends all writing before the lock of the store goes: a load may be left that others hold, and the next store at this
-    /// path is not its own. Waits for one that is publishing, and lets go of the logs.
+    /// Ends all writing before the lock of the store goes: a load or a snapshot may be left that others hold, and the next
+    /// store at this path is not its own. Waits for a load that is publishing, and lets go of the logs.
     pub(crate) fn end(&self) {
         let mut writer = lock(&self.writer);
         self.closed.store(true, Release);
         *writer = Writer::default();
+        drop(writer);
+        self.tenure.end();
     }
 
     /// Stops all writing for good: after `error` nobody knows what is on disk. Returns it.
@@ -180,14 +184,15 @@ impl Inner {
         fault::point("manifest: after").map_err(|e| self.poison(e))
     }
 
-    /// Segments that the manifest does not name, or not any more: their files go when the last snapshot lets go of them.
+    /// Segments that the manifest does not name, or not any more: their files go when the last snapshot lets go of them,
+    /// or at the next open, should that outlive the store.
     pub(crate) fn retire(&self, segments: &[Arc<Segment>]) {
         // Whoever lets go of a segment removes its file a moment later, or cannot.
         let gone: Vec<PathBuf> = self.unheld().into_iter().filter(|path| !path.exists()).collect();
         let mut retired = lock(&self.retired);
         retired.segments.retain(|(_, path)| !gone.contains(path));
         for segment in segments {
-            segment.doom();
+            segment.doom(&self.tenure);
             retired.segments.push((Arc::downgrade(segment), segment.path().to_path_buf()));
         }
     }

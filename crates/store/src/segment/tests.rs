@@ -408,16 +408,23 @@ fn a_doomed_segment_goes_with_its_last_reader() {
     let segment = Arc::new(source(&mut place, 10));
     let (path, id) = (segment.path().to_path_buf(), segment.footer().file_id);
     let reader = Arc::clone(&segment);
-    segment.doom();
+    let store = Arc::<Tenure>::default();
+    segment.doom(&store);
     drop(segment);
     assert!(path.exists());
     assert_eq!(reader.find_uid(b"user000003").unwrap().unwrap().user().to_user().unwrap(), user(3));
     drop(reader);
     assert!(!path.exists());
     assert!(Segment::open(&path, id, Backend::Auto).is_err());
-    // Others stay.
-    let segment = source(&mut place, 10);
-    let path = segment.path().to_path_buf();
-    drop(segment);
-    assert!(path.exists());
+    // Others stay, and so do all once the store is closed.
+    for doomed in [false, true] {
+        let segment = source(&mut place, 10);
+        let path = segment.path().to_path_buf();
+        if doomed {
+            segment.doom(&store);
+            store.end();
+        }
+        drop(segment);
+        assert!(path.exists());
+    }
 }
