@@ -1,9 +1,9 @@
 //! Erasure: afterwards no linked file of the store names the user.
 //!
-//! The users are deleted by a commit, the delta is written out, and the UIDs are noted in the manifest: from then on the
-//! purge is resumed by the next open for writing, should it be interrupted. Every segment that has a row or tombstone of
-//! one of them is written anew without it; blocks that name none of them are copied as they are. Whoever was put into
-//! the store again since then stays: of a user whose newest trace is a row, that row is kept.
+//! The UIDs are noted in the manifest: from then on the purge is resumed by the next open for writing, should anything be
+//! interrupted. The users are deleted by commits, and the delta is written out. Every segment that has a row or tombstone of
+//! one of them is written anew without it; blocks that name none of them are copied as they are. Whoever was not deleted
+//! yet, or was put into the store again since, stays: of a user whose newest trace is a row, that row is kept.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
@@ -65,6 +65,10 @@ impl Inner {
                 }
                 live
             };
+            if !known.is_empty() {
+                // Before the first of them is deleted: wherever it breaks off, somebody knows whom to look for.
+                self.commit_manifest(|m| m.erasing = known.iter().cloned().collect())?;
+            }
             for uids in live.chunks(BATCH) {
                 let mut batch = Batch::new();
                 for uid in uids {
@@ -73,9 +77,6 @@ impl Inner {
                 self.commit_locked(&mut writer, batch, Durability::Sync)?;
             }
             self.flush_all(&mut writer)?;
-            if !known.is_empty() {
-                self.commit_manifest(|m| m.erasing = known.iter().cloned().collect())?;
-            }
         }
         report.segments_rewritten = self.purge(&known, wait, progress)?;
         let asked: BTreeSet<&str> = uids.iter().copied().collect();
@@ -95,6 +96,7 @@ impl Inner {
     fn purge(&self, uids: &BTreeSet<String>, wait: Duration, progress: &Progress) -> Result<u64> {
         if uids.is_empty() {
             // Whom the store no longer knows may stand in a file that the last reader has just let go of.
+            self.forget_erased()?;
             return self.remove_retired().map(|()| 0);
         }
         let mut old: Vec<Weak<Segment>> = Vec::new();
@@ -127,10 +129,7 @@ impl Inner {
         }
         self.remove_retired()?;
         crate::fault::point("erase 2: purged")?;
-        // The manifest names the users until here, and so would the one before it.
-        self.commit_manifest(|m| m.erasing.clear())?;
-        files::remove_if_there(&self.dir.join(files::MANIFEST_PREVIOUS)).map_err(|e| self.poison(e))?;
-        files::sync_dir(&self.dir).map_err(|e| self.poison(e))?;
+        self.end_erasure()?;
         Ok(rewritten)
     }
 
@@ -164,7 +163,7 @@ fn plan(segments: &[Arc<Segment>], uids: &BTreeSet<String>) -> Result<Vec<(Arc<S
             if !row && segment.tombstones().get(uid.as_bytes()).is_none() {
                 continue;
             }
-            // Every erasure begins with a tombstone: a row that is newer is of a user who came later.
+            // Every erasure begins with a tombstone: a row that is newer is of a user who came later, or was not its turn yet.
             if !seen.insert(uid) || !row {
                 named.insert(uid.clone());
             }

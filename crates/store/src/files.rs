@@ -157,12 +157,13 @@ pub(crate) fn publish(file: &File, from: &Path, to: &Path) -> Result<()> {
     sync_dir(to.parent().unwrap_or(to))
 }
 
-/// Replaces `dir/name` by `bytes`, atomically and durably; the old content, if any, stays as `dir/previous`.
-pub(crate) fn replace(dir: &Path, name: &str, previous: &str, bytes: &[u8]) -> Result<()> {
+/// Replaces `dir/name` by `bytes`, atomically and durably; the old content, if any, stays as `dir/previous`, where that is
+/// asked for.
+pub(crate) fn replace(dir: &Path, name: &str, previous: Option<&str>, bytes: &[u8]) -> Result<()> {
     let (new, current) = (dir.join(format!("{name}.new")), dir.join(name));
     remove_if_there(&new)?;
     let written = write_new(&new, bytes).and_then(|()| {
-        keep_previous(&current, &dir.join(previous))?;
+        previous.map_or(Ok(()), |previous| keep_previous(&current, &dir.join(previous)))?;
         fs::rename(&new, &current).map_err(|e| Error::io("rename into place", &current, e))
     });
     if written.is_err() {

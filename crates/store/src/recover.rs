@@ -139,6 +139,7 @@ pub(crate) fn recover(inner: &Inner) -> Result<Option<Recovery>> {
         recovery.erased = manifest.erasing.len();
         inner.resume_erasure()?;
     }
+    recovery.removed += usize::from(inner.forget_erased()?);
     Ok(Some(recovery).filter(|r| !r.is_nothing()))
 }
 

@@ -174,14 +174,40 @@ impl Inner {
     /// Whoever has stopped the store meanwhile may have been told of the fsync that a name in this manifest rests on:
     /// none is written any more.
     pub(crate) fn commit_manifest(&self, change: impl FnOnce(&mut Manifest)) -> Result<()> {
+        self.write_manifest(change, |next| next.write(&self.dir))
+    }
+
+    /// Takes the users whose erasure is complete out of the manifest, and out of the one before it.
+    pub(crate) fn end_erasure(&self) -> Result<()> {
+        self.write_manifest(|m| m.erasing.clear(), |next| next.write_alone(&self.dir))
+    }
+
+    fn write_manifest(
+        &self,
+        change: impl FnOnce(&mut Manifest),
+        write: impl FnOnce(&Manifest) -> Result<()>,
+    ) -> Result<()> {
         let mut current = lock(&self.manifest);
         self.check_writable()?;
         let mut next = current.clone();
         change(&mut next);
         fault::point("manifest: before")?;
-        next.write(&self.dir).map_err(|e| self.poison(e))?;
+        write(&next).map_err(|e| self.poison(e))?;
         *current = next;
         fault::point("manifest: after").map_err(|e| self.poison(e))
+    }
+
+    /// Removes the manifest before the current one when that alone names users who were erased: earlier versions left it so
+    /// where they were broken off. Returns whether it did.
+    pub(crate) fn forget_erased(&self) -> Result<bool> {
+        let current = lock(&self.manifest);
+        let path = self.dir.join(files::MANIFEST_PREVIOUS);
+        // What cannot be read is left to salvage.
+        if !current.erasing.is_empty() || !Manifest::read_file(&path, false).is_ok_and(|m| !m.erasing.is_empty()) {
+            return Ok(false);
+        }
+        files::remove_if_there(&path).and_then(|()| files::sync_dir(&self.dir)).map_err(|e| self.poison(e))?;
+        Ok(true)
     }
 
     /// Segments that the manifest does not name, or not any more: their files go when the last snapshot lets go of them,
