@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use headcount_block::{Progress, RowBuf, UidRange, User};
+use headcount_block::{Identity, Progress, RowBuf, UidRange, User};
 
 use crate::fault::tests::{meanwhile, plan, seen};
 use crate::sync::lock;
@@ -406,4 +406,30 @@ fn a_manifest_that_an_erasure_left_behind_goes() {
     let store = Store::open(&path, &Options::default()).unwrap();
     assert_eq!(names_of(&path, "victim"), 0, "by the next open");
     store.close().unwrap();
+}
+
+/// Those of the batches before were deleted, and nobody went on with them.
+#[test]
+fn an_erasure_that_ends_between_its_batches_is_resumed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = create(&path);
+    let large = |n: usize| {
+        let identities = (0..250).map(|i| Identity::new("p", format!("{n}/{i}/{}", "x".repeat(4000))));
+        User { identities: identities.collect(), ..User::new(format!("large-{n:02}")) }
+    };
+    store.load((0..70).map(large)).unwrap();
+    let all: Vec<String> = (0..70).map(|n| format!("large-{n:02}")).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let inner = Arc::clone(&store.inner);
+    meanwhile("commit: synced", move || drop(inner.poison(Error::Panicked("compaction"))));
+    let error = store.erase(&all, Duration::ZERO, &Progress::default()).unwrap_err();
+    assert!(matches!(error, Error::Poisoned { .. }), "{error}");
+    drop(store);
+    let store = Store::open(&path, &Options::default()).unwrap();
+    let left = uids(&store);
+    assert!((1..70).contains(&left.len()), "{left:?}");
+    for uid in all {
+        assert_eq!(names_of(&path, uid) > 0, left.iter().any(|l| l == uid), "{uid} of {left:?}");
+    }
 }

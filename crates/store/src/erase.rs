@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use headcount_block::Progress;
 
+use crate::apply::{TOUCHED_MAX, size};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::files;
@@ -20,7 +21,7 @@ use crate::segment::Segment;
 use crate::state::Inner;
 use crate::sync::{lock, thread};
 
-/// Users in one deleting commit.
+/// Most users in one deleting commit.
 const BATCH: usize = 10_000;
 
 /// What an erasure did.
@@ -48,13 +49,13 @@ impl Inner {
             let mut writer = lock(&self.writer);
             self.sync_log(&mut writer)?;
             self.check_space(uids)?;
-            let live: Vec<&str> = {
+            let live: Vec<(&str, usize)> = {
                 let version = self.version.load_full();
                 let retired = self.retired_segments();
                 let mut live = Vec::new();
                 for uid in uids {
-                    if version.get(uid.as_bytes())?.is_some() {
-                        live.push(*uid);
+                    if let Some(found) = version.get(uid.as_bytes())? {
+                        live.push((*uid, size(&found.user())));
                     }
                     // Who is forgotten here may stand in a file that a snapshot holds.
                     if version.last_change(uid.as_bytes())? > 0 || names(&retired, uid)? {
@@ -69,11 +70,7 @@ impl Inner {
                 // Before the first of them is deleted: wherever it breaks off, somebody knows whom to look for.
                 self.commit_manifest(|m| m.erasing = known.iter().cloned().collect())?;
             }
-            for uids in live.chunks(BATCH) {
-                let mut batch = Batch::new();
-                for uid in uids {
-                    batch.delete(*uid);
-                }
+            for batch in batches(&live) {
                 self.commit_locked(&mut writer, batch, Durability::Sync)?;
             }
             self.flush_all(&mut writer)?;
@@ -149,6 +146,22 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// Deletions of users, whose sizes are given, in as many batches as it takes for each to touch no more than one may.
+fn batches(users: &[(&str, usize)]) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    let (mut batch, mut bytes) = (Batch::new(), 0_usize);
+    for (uid, size) in users {
+        if batch.len() == BATCH || bytes.saturating_add(*size) > TOUCHED_MAX {
+            batches.push(std::mem::take(&mut batch));
+            bytes = 0;
+        }
+        bytes = bytes.saturating_add(*size);
+        batch.delete(*uid);
+    }
+    batches.extend(Some(batch).filter(|batch| !batch.is_empty()));
+    batches
 }
 
 /// Which users to take out of which segments, given newest first. The oldest segment comes first: until its last row is

@@ -1,0 +1,53 @@
+//! Erasures of many users, and of renamed ones.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that fails panics"
+)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use headcount_store::block::{Identity, Progress, User};
+use headcount_store::{Options, Store};
+
+/// Files of a store, in whichever directory, that hold this text.
+fn named(dir: &Path, text: &str) -> usize {
+    let entries = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    let count = |path: std::path::PathBuf| {
+        if path.is_dir() {
+            return named(&path, text);
+        }
+        usize::from(std::fs::read(&path).unwrap().windows(text.len()).any(|w| w == text.as_bytes()))
+    };
+    entries.map(count).sum()
+}
+
+fn create(path: &Path) -> Store {
+    Store::create(path, &Options { maintenance: false, ..Options::default() }).unwrap()
+}
+
+/// Users of a megabyte each: one batch touches 64 MiB of them at most, and the error came after others were deleted.
+#[test]
+fn many_users_are_erased_in_one_call_however_large_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = create(&dir.path().join("s"));
+    let large = |n: usize| {
+        let identities = (0..250).map(|i| Identity::new("p", format!("{n}/{i}/{}", "x".repeat(4000))));
+        User { identities: identities.collect(), ..User::new(format!("large-{n:02}")) }
+    };
+    let small = |n: usize| User::new(format!("small-{n:05}")).with_identity("q", n.to_string());
+    store.load((0..80).map(large).chain((0..10_000).map(small))).unwrap();
+    store.load([User::new("stays")]).unwrap();
+    let uids: Vec<String> = (0..10_000).map(|n| small(n).uid).chain((0..80).map(|n| format!("large-{n:02}"))).collect();
+    let uids: Vec<&str> = uids.iter().map(String::as_str).collect();
+    let report = store.erase(&uids, Duration::ZERO, &Progress::default()).unwrap();
+    assert_eq!((report.erased, report.not_found.len()), (10_080, 0));
+    assert_eq!(store.stats().totals.users(), 1);
+    assert_eq!((named(store.path(), "large-"), named(store.path(), "small-")), (0, 0));
+    let report = store.verify(&Progress::default(), &mut |damage| panic!("{damage}")).unwrap();
+    assert_eq!(report.damages, 0);
+    store.close().unwrap();
+}
