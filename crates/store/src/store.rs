@@ -205,8 +205,11 @@ impl Store {
         self.inner.compact(how, progress)
     }
 
-    /// Deletes users and removes every trace of them from the store's files: rows, tombstones, and what older segments
+    /// Deletes users and removes every trace of these UIDs from the store's files: rows, tombstones, and what older segments
     /// hold. Other names of those files (backups, copies, what a file system keeps) are out of its reach.
+    ///
+    /// What a user was called before a rename is another UID, under which older segments hold its earlier rows, identities
+    /// and all: name it as well. That nobody has it any more is no hindrance.
     ///
     /// It waits up to `wait` for snapshots, and loads under way, that hold such files. Changes since a seq before the
     /// removed tombstones are no longer known afterwards: delete first, let readers of changes catch up, and erasing

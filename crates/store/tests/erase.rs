@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use headcount_store::block::{Identity, Progress, User};
-use headcount_store::{Options, Store};
+use headcount_store::{Batch, Options, Store};
 
 /// Files of a store, in whichever directory, that hold this text.
 fn named(dir: &Path, text: &str) -> usize {
@@ -49,5 +49,28 @@ fn many_users_are_erased_in_one_call_however_large_they_are() {
     assert_eq!((named(store.path(), "large-"), named(store.path(), "small-")), (0, 0));
     let report = store.verify(&Progress::default(), &mut |damage| panic!("{damage}")).unwrap();
     assert_eq!(report.damages, 0);
+    store.close().unwrap();
+}
+
+/// What the user was called before is no trace of the new name: it has to be named as well.
+#[test]
+fn a_uid_that_was_renamed_is_erased_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = create(&path);
+    let victim = User::new("victim-user").with_identity("p", "first-secret");
+    store.load([User::new("a").with_identity("p", "1"), victim]).unwrap();
+    let mut batch = Batch::new();
+    batch.rename("victim-user", "newname").link("newname", Identity::new("q", "late-secret"));
+    store.commit(batch).unwrap();
+    let erase = |uid| store.erase(&[uid], Duration::ZERO, &Progress::default()).unwrap();
+    assert_eq!(erase("newname").erased, 1);
+    assert_eq!((named(&path, "newname"), named(&path, "late-secret")), (0, 0));
+    let report = erase("victim-user");
+    assert_eq!((report.erased, report.not_found.len()), (1, 0));
+    for text in ["victim-user", "first-secret", "newname", "late-secret"] {
+        assert_eq!(named(&path, text), 0, "{text}");
+    }
+    assert_eq!(store.stats().totals.users(), 1);
     store.close().unwrap();
 }
