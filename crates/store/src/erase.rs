@@ -42,6 +42,7 @@ impl Inner {
     pub(crate) fn erase(&self, uids: &[&str], wait: Duration, progress: &Progress) -> Result<EraseReport> {
         self.check_writable()?;
         let _one = lock(&self.structure);
+        progress.check()?;
         progress.set_phase("erasing");
         let mut report = EraseReport::default();
         let mut known: BTreeSet<String> = lock(&self.manifest).erasing.iter().cloned().collect();
@@ -75,7 +76,11 @@ impl Inner {
             }
             self.flush_all(&mut writer)?;
         }
-        report.segments_rewritten = self.purge(&known, wait, progress)?;
+        report.segments_rewritten = self.purge(&known, wait, progress).map_err(|e| match e {
+            // That would say that nothing was changed.
+            Error::Cancelled => Error::Unfinished,
+            other => other,
+        })?;
         let asked: BTreeSet<&str> = uids.iter().copied().collect();
         report.erased = asked.into_iter().filter(|uid| known.contains(*uid)).count() as u64;
         report.seq = self.version.load().origin.seq;
@@ -111,7 +116,8 @@ impl Inner {
                 old.push(Arc::downgrade(&segment));
             }
         }
-        let deadline = Instant::now() + wait;
+        // Of a wait that no clock reaches the end, there is none.
+        let deadline = Instant::now().checked_add(wait);
         loop {
             let held: Vec<Arc<Segment>> = old.iter().filter_map(Weak::upgrade).collect();
             if held.is_empty() {
@@ -119,9 +125,11 @@ impl Inner {
             }
             let oldest = self.oldest_holding(&held).unwrap_or(self.version.load().origin.seq);
             drop(held);
-            if Instant::now() >= deadline && old.iter().any(|segment| segment.strong_count() > 0) {
+            let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if over && old.iter().any(|segment| segment.strong_count() > 0) {
                 return Err(Error::Pinned { oldest });
             }
+            progress.check()?;
             thread::sleep(Duration::from_millis(5));
         }
         self.remove_retired()?;

@@ -217,7 +217,10 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NoSpace`] before anything is changed; [`Error::Pinned`] when snapshots outlast `wait`: the users are
-    /// deleted then, and the next open for writing completes the erasure. Otherwise as [`commit`](Self::commit).
+    /// deleted then, and the next open for writing completes the erasure. [`Error::Cancelled`] before anything is changed,
+    /// [`Error::Unfinished`] afterwards, also in the middle of the wait: as with snapshots that outlast it. Otherwise as
+    /// [`commit`](Self::commit), of batches one after another: after a failure some users may be deleted, and the next open
+    /// for writing completes the erasure of those.
     pub fn erase(&self, uids: &[&str], wait: Duration, progress: &Progress) -> Result<EraseReport> {
         self.inner.erase(uids, wait, progress)
     }

@@ -1,4 +1,4 @@
-//! Erasures of many users, and of renamed ones.
+//! Erasures of many users, of renamed ones, and with long waits.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,10 +8,12 @@
 )]
 
 use std::path::Path;
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use headcount_store::block::{Identity, Progress, User};
-use headcount_store::{Batch, Options, Store};
+use headcount_store::{Batch, Error, Options, Store};
 
 /// Files of a store, in whichever directory, that hold this text.
 fn named(dir: &Path, text: &str) -> usize {
@@ -73,4 +75,56 @@ fn a_uid_that_was_renamed_is_erased_by_its_name() {
     }
     assert_eq!(store.stats().totals.users(), 1);
     store.close().unwrap();
+}
+
+/// A time that no clock reaches ended in a panic, after the users were deleted.
+#[test]
+fn a_wait_may_be_as_long_as_it_likes() {
+    let store = Store::temporary().unwrap();
+    store.load([User::new("a"), User::new("b")]).unwrap();
+    let snapshot = store.snapshot();
+    thread::scope(|scope| {
+        let erasure = scope.spawn(|| store.erase(&["a"], Duration::MAX, &Progress::default()));
+        thread::sleep(Duration::from_millis(100));
+        drop(snapshot);
+        assert_eq!(erasure.join().unwrap().unwrap().erased, 1);
+    });
+    assert_eq!(store.stats().totals.users(), 1);
+}
+
+/// Nobody looked, as long as it waited.
+#[test]
+fn a_wait_can_be_cancelled_and_the_next_open_completes_the_erasure() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = create(&path);
+    store.load([User::new("victim"), User::new("b")]).unwrap();
+    let snapshot = store.snapshot();
+    let progress = Arc::new(Progress::default());
+    let error = thread::scope(|scope| {
+        let erasure = scope.spawn(|| store.erase(&["victim"], Duration::from_secs(30), &progress));
+        thread::sleep(Duration::from_millis(200));
+        progress.cancel();
+        erasure.join().unwrap().unwrap_err()
+    });
+    assert!(matches!(error, Error::Unfinished), "{error}");
+    assert!(store.get("victim").unwrap().is_none());
+    assert!(named(&path, "victim") > 0);
+    drop(snapshot);
+    store.close().unwrap();
+    let store = Store::open(&path, &Options::default()).unwrap();
+    assert_eq!(store.recovery().map(|r| r.erased), Some(1));
+    assert_eq!(named(&path, "victim"), 0);
+    store.close().unwrap();
+}
+
+#[test]
+fn what_is_cancelled_before_it_begins_changes_nothing() {
+    let store = Store::temporary().unwrap();
+    store.load([User::new("a")]).unwrap();
+    let progress = Progress::default();
+    progress.cancel();
+    let error = store.erase(&["a"], Duration::ZERO, &progress).unwrap_err();
+    assert!(matches!(error, Error::Cancelled), "{error}");
+    assert!(store.get("a").unwrap().is_some());
 }
