@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -166,7 +166,7 @@ fn an_open_makes_durable_what_it_goes_by_before_it_removes_anything() {
     let store = two_segments(&path);
     meanwhile("manifest: before", || plan(Some(0)));
     let error = store.compact(Compaction::Full, &Progress::default()).unwrap_err();
-    assert_eq!(seen(), ["names: fsync"], "{error}");
+    assert_eq!(seen(), ["names: fsync", "names: failed"], "{error}");
     plan(None);
     drop(store);
     assert_eq!(files::segments(&path).unwrap().len(), 3);
@@ -432,4 +432,33 @@ fn an_erasure_that_ends_between_its_batches_is_resumed() {
     for uid in all {
         assert_eq!(names_of(&path, uid) > 0, left.iter().any(|l| l == uid), "{uid} of {left:?}");
     }
+}
+
+/// The kernel tells of a failed fsync once: a second one of the same directory seemed to cover what the first one lost.
+#[test]
+fn nobody_is_told_of_a_name_once_an_fsync_of_the_directory_has_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = two_segments(&dir.path().join("s"));
+    let (told, hears) = mpsc::channel();
+    let (inner, before) = (Arc::clone(&store.inner), Arc::new(OnceLock::new()));
+    let (hears, heard) = (Arc::new(std::sync::Mutex::new(hears)), Arc::clone(&before));
+    let of_the_step = Arc::clone(&hears);
+    meanwhile("compaction 1: written", move || {
+        plan(Some(0));
+        meanwhile("names: failed", move || {
+            thread::spawn(move || told.send(inner.commit(batch("late"), Durability::Sync)).unwrap());
+            // Should it wait for this very thread, it answers later.
+            if let Ok(outcome) = of_the_step.lock().unwrap().recv_timeout(Duration::from_secs(1)) {
+                heard.set(outcome).unwrap();
+            }
+        });
+    });
+    let failed = store.compact(Compaction::Full, &Progress::default());
+    assert!(matches!(failed, Err(Error::Io { .. })), "{failed:?}");
+    plan(None);
+    let commit = match Arc::into_inner(before).and_then(OnceLock::into_inner) {
+        Some(outcome) => outcome,
+        None => hears.lock().unwrap().recv().unwrap(),
+    };
+    assert!(commit.is_err(), "{commit:?}");
 }

@@ -111,7 +111,7 @@ pub(crate) fn recover(inner: &Inner) -> Result<Option<Recovery>> {
     // The process before may have ended between the rename of this manifest and the fsync. Lost, the one before it counts
     // again, and the files that it names are among those that go now.
     if !files::unnamed(&inner.dir, &live, &generations)?.is_empty() {
-        files::sync_dir(&inner.dir)?;
+        inner.names.sync(&inner.dir)?;
     }
     let removed = files::clean(&inner.dir, &live, &generations)?;
     files::ensure_tmp(&inner.dir)?;

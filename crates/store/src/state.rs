@@ -11,6 +11,7 @@ use headcount_block::Origin;
 
 use crate::commit::{Commits, Writer};
 use crate::error::{Error, Result};
+use crate::files::Names;
 use crate::maintain::Signals;
 use crate::manifest::Manifest;
 use crate::options::Options;
@@ -37,6 +38,7 @@ pub(crate) struct Inner {
     pub(crate) flush: Mutex<()>,
     pub(crate) queue: Commits,
     pub(crate) signals: Signals,
+    pub(crate) names: Names,
     pub(crate) counters: Counters,
     swap: Mutex<()>,
     poison: OnceLock<String>,
@@ -108,6 +110,7 @@ impl Inner {
             flush: Mutex::new(()),
             queue: Commits::new(),
             signals: Signals::default(),
+            names: Names::default(),
             counters: Counters::default(),
             swap: Mutex::new(()),
             poison: OnceLock::new(),
@@ -174,12 +177,12 @@ impl Inner {
     /// Whoever has stopped the store meanwhile may have been told of the fsync that a name in this manifest rests on:
     /// none is written any more.
     pub(crate) fn commit_manifest(&self, change: impl FnOnce(&mut Manifest)) -> Result<()> {
-        self.write_manifest(change, |next| next.write(&self.dir))
+        self.write_manifest(change, |next| next.write(&self.dir, &self.names))
     }
 
     /// Takes the users whose erasure is complete out of the manifest, and out of the one before it.
     pub(crate) fn end_erasure(&self) -> Result<()> {
-        self.write_manifest(|m| m.erasing.clear(), |next| next.write_alone(&self.dir))
+        self.write_manifest(|m| m.erasing.clear(), |next| next.write_alone(&self.dir, &self.names))
     }
 
     fn write_manifest(
@@ -206,7 +209,7 @@ impl Inner {
         if !current.erasing.is_empty() || !Manifest::read_file(&path, false).is_ok_and(|m| !m.erasing.is_empty()) {
             return Ok(false);
         }
-        files::remove_if_there(&path).and_then(|()| files::sync_dir(&self.dir)).map_err(|e| self.poison(e))?;
+        files::remove_if_there(&path).and_then(|()| self.names.sync(&self.dir)).map_err(|e| self.poison(e))?;
         Ok(true)
     }
 
@@ -241,7 +244,7 @@ impl Inner {
         for path in &gone {
             files::remove_if_there(path).map_err(|e| self.poison(e))?;
         }
-        files::sync_dir(&self.dir).map_err(|e| self.poison(e))?;
+        self.names.sync(&self.dir).map_err(|e| self.poison(e))?;
         lock(&self.retired).segments.retain(|(_, path)| !gone.contains(path));
         Ok(())
     }

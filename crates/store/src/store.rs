@@ -14,6 +14,7 @@ use crate::batch::{Batch, Commit};
 use crate::compact::{CompactReport, Compaction};
 use crate::erase::EraseReport;
 use crate::error::{Error, Result};
+use crate::files::Names;
 use crate::load::{BulkLoad, LoadOptions, LoadReport, Place, RowKind};
 use crate::lock::Lock;
 use crate::maintain::Threads;
@@ -65,7 +66,7 @@ impl Store {
             return Err(Error::Exists { path: dir.to_path_buf() });
         }
         files::ensure_tmp(dir)?;
-        Manifest::new(random::id()?, random::id()?, clock::now_ms()).write(dir)?;
+        Manifest::new(random::id()?, random::id()?, clock::now_ms()).write(dir, &Names::default())?;
         files::sync_name(dir)?;
         Self::with(dir, lock, false, options)
     }
