@@ -97,6 +97,7 @@ impl Snapshot {
             progress.add_bytes(segment.bytes());
         }
         report.bytes = manifest.segments.iter().map(|s| s.bytes).sum();
+        names.sync(dest)?;
         manifest.write(dest, &names)?;
         files::sync_name(dest)?;
         Ok(report)

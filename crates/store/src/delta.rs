@@ -457,6 +457,11 @@ impl Group {
     }
 }
 
+/// Makes the file of the generation in `path` durable, which another process wrote.
+pub(crate) fn sync(path: &Path) -> io::Result<()> {
+    files::open_file(&path.join(DB)).and_then(|file| file.sync_all())
+}
+
 /// Copies the generation in `from` to the new directory `to`: what sled cannot do without.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     files::create_dir(to)?;

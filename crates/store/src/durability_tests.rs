@@ -170,7 +170,7 @@ fn an_open_makes_durable_what_it_goes_by_before_it_removes_anything() {
     plan(None);
     drop(store);
     assert_eq!(files::segments(&path).unwrap().len(), 3);
-    plan(Some(0));
+    meanwhile("lock: opened", || plan(Some(0)));
     let opened = Store::open(&path, &Options::default());
     assert!(opened.is_err(), "{:?} are left", files::segments(&path).unwrap());
     assert_eq!(files::segments(&path).unwrap().len(), 3);
@@ -461,4 +461,38 @@ fn nobody_is_told_of_a_name_once_an_fsync_of_the_directory_has_failed() {
         None => hears.lock().unwrap().recv().unwrap(),
     };
     assert!(commit.is_err(), "{commit:?}");
+}
+
+/// A manifest that the process before renamed and did not fsync could be read, exported, and lost again.
+#[test]
+fn an_open_makes_durable_what_it_shows() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    two_segments(&path).close().unwrap();
+    meanwhile("lock: opened", || plan(Some(0)));
+    let opened = Store::open(&path, &Options::default());
+    assert!(opened.is_err(), "{:?}", seen());
+    plan(None);
+    drop(Store::open(&path, &Options::default()).unwrap());
+    // Where the medium takes no writes, there is nothing to lose.
+    meanwhile("lock: opened", || plan(Some(0)));
+    let store = Store::open_read_only(&path, &Options::default()).unwrap();
+    assert_eq!(seen(), ["names: fsync"]);
+    plan(None);
+    assert_eq!(uids(&store), ["a", "b"]);
+}
+
+/// Its manifest could outlast a power failure that its segments did not.
+#[test]
+fn the_segments_of_a_backup_have_their_names_before_its_manifest_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = two_segments(&dir.path().join("s"));
+    let there = dir.path().join("backup");
+    let (at, found) = (there.clone(), Arc::new(OnceLock::new()));
+    let seen = Arc::clone(&found);
+    meanwhile("names: fsync", move || {
+        seen.set((files::segments(&at).unwrap().len(), at.join(files::MANIFEST).exists())).unwrap();
+    });
+    store.backup(&there, &Progress::default()).unwrap();
+    assert_eq!(found.get(), Some(&(2, false)), "segments and a manifest at the first fsync");
 }

@@ -225,7 +225,7 @@ pub(crate) fn remove_if_there(path: &Path) -> Result<()> {
 }
 
 /// What a crash left beside the files that a manifest names: segments, generations, and an unfinished manifest.
-pub(crate) fn unnamed(dir: &Path, segments: &[u128], generations: &[u64]) -> Result<Vec<PathBuf>> {
+fn unnamed(dir: &Path, segments: &[u128], generations: &[u64]) -> Result<Vec<PathBuf>> {
     let live: Vec<String> = segments.iter().map(|id| segment_name(*id)).collect();
     let generations: Vec<String> = generations.iter().map(|number| generation_name(*number)).collect();
     let is_unnamed = |path: &PathBuf| {

@@ -117,6 +117,7 @@ impl Store {
         let segments = manifest.segments.iter().map(|entry| open_segment(dir, entry, options.backend));
         let mut version = recover::version_of(&manifest, segments.collect::<Result<Vec<_>>>()?)?;
         if read_only {
+            recover::settle(dir, &manifest);
             version = recover::replay_copy(dir, &manifest, version)?;
         }
         let inner = Arc::new(Inner::new(dir.to_path_buf(), *options, read_only, version, manifest));
