@@ -284,8 +284,8 @@ impl Store {
     }
 
     /// Writes the delta out, so that the next open has nothing to recover, brings small segments together, and lets go
-    /// of the store. Snapshots of it stay readable; files that they alone hold go at the next open for writing. A store that is dropped instead loses nothing that was acknowledged
-    /// as durable.
+    /// of the store. Snapshots of it stay readable; files that they alone hold go at the next open for writing. A store that
+    /// is dropped instead loses nothing that was acknowledged as durable.
     ///
     /// # Errors
     /// [`Error::Io`] when something could not be written: what was acknowledged is recovered by the next open.
