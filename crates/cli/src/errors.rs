@@ -12,6 +12,9 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let (kind, hint) = match &error {
             Error::Cancelled => (Kind::Cancelled, None),
+            Error::Unfinished => {
+                (Kind::Cancelled, Some("the next command that writes removes what is left of them".to_owned()))
+            }
             Error::Damage(_) => (Kind::Damage, Some(DAMAGE.to_owned())),
             Error::NotFound { path } => (
                 Kind::Failed,

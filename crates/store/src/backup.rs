@@ -9,7 +9,7 @@ use headcount_block::Progress;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::files;
+use crate::files::{self, Names};
 use crate::flush::entry;
 use crate::lock::Lock;
 use crate::manifest::{Manifest, SegmentEntry};
@@ -70,7 +70,7 @@ impl Snapshot {
     }
 
     fn write_backup(&self, dest: &Path, progress: &Progress) -> Result<BackupReport> {
-        let version = &self.0;
+        let (version, names) = (&self.0, Names::default());
         progress.set_phase("copying");
         progress.set_total_bytes(version.segments.iter().map(|s| s.bytes()).sum());
         let mut report =
@@ -84,7 +84,7 @@ impl Snapshot {
         if let Some(finished) = rewrite(&dest.join(files::TMP), &deltas, Purpose::Flush, progress)?.finished {
             finished.sync()?;
             let (id, base_seq, bytes) = (finished.id(), finished.footer.base_seq, finished.len());
-            finished.publish(base_seq, dest)?;
+            finished.publish(base_seq, dest, &names)?;
             manifest.segments.push(SegmentEntry { id, base_seq, bytes });
             report.segments_copied += 1;
         }
@@ -99,7 +99,8 @@ impl Snapshot {
             progress.add_bytes(segment.bytes());
         }
         report.bytes = manifest.segments.iter().map(|s| s.bytes).sum();
-        manifest.write(dest)?;
+        names.sync(dest)?;
+        manifest.write(dest, &names)?;
         files::sync_name(dest)?;
         Ok(report)
     }

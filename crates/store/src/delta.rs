@@ -129,12 +129,12 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Creates generation `number` below `dir`, empty and durable.
+    /// Creates generation `number` below `dir`, empty, and durable but for its name there, which is left to the caller.
     pub(crate) fn create(dir: &Path, number: u64) -> Result<Self> {
         let path = path_of(dir, number);
         files::create_dir(&path)?;
         let db = open(&path)?;
-        match settle(&db, &path, dir) {
+        match settle(&db, &path) {
             Ok(file) => Ok(Self { number, path, db: Some(db), file }),
             Err(error) => {
                 // Its drop fsyncs too, and panics when that fails.
@@ -246,8 +246,8 @@ fn let_go(db: sled::Db, path: &Path, file: &File) -> Result<()> {
     Ok(())
 }
 
-/// Makes a new database in `path` below `dir` durable, and opens its file.
-fn settle(db: &sled::Db, path: &Path, dir: &Path) -> Result<File> {
+/// Makes a new database in `path` durable, and opens its file.
+fn settle(db: &sled::Db, path: &Path) -> Result<File> {
     flush(db, path)?;
     for entry in files::entries(path)? {
         if entry.is_dir() {
@@ -257,7 +257,6 @@ fn settle(db: &sled::Db, path: &Path, dir: &Path) -> Result<File> {
         }
     }
     files::sync_dir(path)?;
-    files::sync_dir(dir)?;
     let file = path.join(DB);
     File::options().read(true).write(true).open(&file).map_err(|e| Error::io("open", &file, e))
 }
@@ -279,6 +278,11 @@ fn guarded<T>(path: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T> 
 fn damage(file: &Path, offset: u64, what: &str, expected: &str, found: String) -> Error {
     let (what, expected) = (what.to_owned(), expected.to_owned());
     Error::Damage(Box::new(Damage { file: file.to_path_buf(), offset, what, expected, found, uids: None }))
+}
+
+/// Makes the file of the generation in `path` durable, which another process wrote.
+pub(crate) fn sync(path: &Path) -> io::Result<()> {
+    files::open_file(&path.join(DB)).and_then(|file| file.sync_all())
 }
 
 /// The records of a group.

@@ -109,10 +109,8 @@ pub(crate) fn recover(inner: &Inner) -> Result<Option<Recovery>> {
     let live: Vec<u128> = manifest.segments.iter().map(|s| s.id).collect();
     let generations: Vec<u64> = manifest.generations.iter().map(|g| g.number).collect();
     // The process before may have ended between the rename of this manifest and the fsync. Lost, the one before it counts
-    // again, and the files that it names are among those that go now.
-    if !files::unnamed(&inner.dir, &live, &generations)?.is_empty() {
-        files::sync_dir(&inner.dir)?;
-    }
+    // again: the files that it names are among those that go now, and the seqs after it are issued a second time.
+    inner.names.sync(&inner.dir)?;
     let removed = files::clean(&inner.dir, &live, &generations)?;
     files::ensure_tmp(&inner.dir)?;
     let mut recovery = Recovery { seq: manifest.seq, ..Recovery::default() };
@@ -139,6 +137,7 @@ pub(crate) fn recover(inner: &Inner) -> Result<Option<Recovery>> {
         recovery.erased = manifest.erasing.len();
         inner.resume_erasure()?;
     }
+    recovery.removed += usize::from(inner.forget_erased()?);
     Ok(Some(recovery).filter(|r| !r.is_nothing()))
 }
 
@@ -159,6 +158,15 @@ fn renew(inner: &Inner) -> Result<()> {
         }
     });
     Ok(())
+}
+
+/// Makes durable what a reader is about to be shown, as far as that is possible: on a medium that takes no writes nothing is
+/// lost either.
+pub(crate) fn settle(dir: &Path, manifest: &Manifest) {
+    let _ = files::sync_dir(dir);
+    for generation in &manifest.generations {
+        let _ = delta::sync(&delta::path_of(dir, generation.number));
+    }
 }
 
 /// A version with the generations of a store that is not written to.
