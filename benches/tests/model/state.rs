@@ -306,7 +306,8 @@ impl State {
         self.settle(&records, load.on_conflict)
     }
 
-    /// Who keeps an identity that several want: an owner that the load does not name, else the first record.
+    /// Who keeps an identity that several want: an owner that the load does not name or whose record still has it, else
+    /// the first record.
     fn settle(&self, records: &BTreeMap<&str, (usize, User)>, policy: OnConflict) -> Result<Loaded, LoadRefused> {
         let mut by_place: Vec<&(usize, User)> = records.values().collect();
         by_place.sort_by_key(|(place, _)| *place);
@@ -316,7 +317,10 @@ impl State {
             let mut user: User = user.clone();
             let source = &records[user.uid.as_str()].1;
             for identity in &source.identities {
-                let owner = self.owners.get(identity).map(String::as_str).filter(|o| !records.contains_key(o));
+                let keeps = |owner: &&str| {
+                    *owner != source.uid && records.get(owner).is_none_or(|(_, u)| u.identities.contains(identity))
+                };
+                let owner = self.owners.get(identity).map(String::as_str).filter(keeps);
                 match owner.or_else(|| taken.get(identity).copied()) {
                     Some(owner) if policy == OnConflict::Error => {
                         let (uid, owner) = (user.uid, owner.to_owned());

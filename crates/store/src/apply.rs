@@ -1,8 +1,8 @@
 //! Carries out the operations of a batch against a version, without changing it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use headcount_block::{Identity, LimitError, RowBuf, Status, Totals, User, UserRef, limits};
+use headcount_block::{Identity, LimitError, RowBuf, RowRef, Status, Totals, User, UserRef, limits};
 
 use crate::batch::{Batch, Operation, Precondition, Refusal, RefuseReason};
 use crate::error::{Error, Result};
@@ -21,6 +21,26 @@ pub(crate) struct Applied {
     /// Sums of the rows that come and of those that go.
     pub(crate) added: Totals,
     pub(crate) removed: Totals,
+}
+
+impl Applied {
+    /// The rows that come.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = RowRef<'_>> {
+        self.changes.iter().filter_map(|(_, row)| RowRef::parse(row.as_deref()?).ok())
+    }
+
+    /// The first user whose rows, with those before it, name more providers than one segment does: such a batch could be
+    /// logged, but never be written out.
+    fn beyond_providers(&self) -> Option<RowRef<'_>> {
+        if self.added.identities() <= limits::PROVIDERS_MAX as u64 {
+            return None;
+        }
+        let mut names = HashSet::new();
+        self.rows().find(|row| {
+            names.extend(row.identities().map(|i| i.provider));
+            names.len() > limits::PROVIDERS_MAX
+        })
+    }
 }
 
 /// Why an operation cannot be carried out: the batch's own fault, or the store's.
@@ -72,7 +92,23 @@ pub(crate) fn apply(version: &Version, batch: &Batch) -> Result<Applied> {
             }
         }
     }
-    work.finish()
+    let applied = work.finish()?;
+    match applied.beyond_providers() {
+        Some(row) => Err(Error::Refused(Box::new(too_many_providers(batch, row)))),
+        None => Ok(applied),
+    }
+}
+
+/// Names the last operation on the user whose row is one too many.
+fn too_many_providers(batch: &Batch, row: RowRef<'_>) -> Refusal {
+    let uid = String::from_utf8_lossy(row.uid()).into_owned();
+    let concerns = |operation: &Operation| match operation {
+        Operation::Rename(_, new_uid) => *new_uid == uid,
+        other => other.uid() == uid,
+    };
+    let operation = batch.operations.iter().rposition(concerns).unwrap_or_default();
+    let reason = RefuseReason::Limit(LimitError::TooManyProviders { max: limits::PROVIDERS_MAX });
+    Refusal { operation, uid, reason }
 }
 
 impl Work<'_> {

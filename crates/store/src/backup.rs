@@ -13,10 +13,9 @@ use crate::files::{self, Names};
 use crate::flush::entry;
 use crate::lock::Lock;
 use crate::manifest::{Manifest, SegmentEntry};
-use crate::rewrite::{Purpose, rewrite};
+use crate::rewrite::flush;
 use crate::segment::Segment;
 use crate::snapshot::Snapshot;
-use crate::version::LayerRef;
 
 /// What a backup holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -80,13 +79,14 @@ impl Snapshot {
         manifest.advance(&version.origin, &version.totals);
         manifest.changes_floor = version.changes_floor;
         manifest.restored = true;
-        let deltas: Vec<LayerRef<'_>> = version.deltas().map(LayerRef::Delta).collect();
-        if let Some(finished) = rewrite(&dest.join(files::TMP), &deltas, Purpose::Flush, progress)?.finished {
-            finished.sync()?;
-            let (id, base_seq, bytes) = (finished.id(), finished.footer.base_seq, finished.len());
-            finished.publish(base_seq, dest, &names)?;
-            manifest.segments.push(SegmentEntry { id, base_seq, bytes });
-            report.segments_copied += 1;
+        for delta in version.deltas() {
+            for finished in flush(&dest.join(files::TMP), delta, progress)? {
+                finished.sync()?;
+                let (id, base_seq, bytes) = (finished.id(), finished.footer.base_seq, finished.len());
+                finished.publish(base_seq, dest, &names)?;
+                manifest.segments.push(SegmentEntry { id, base_seq, bytes });
+                report.segments_copied += 1;
+            }
         }
         for segment in &version.segments {
             progress.check()?;

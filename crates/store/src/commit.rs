@@ -74,19 +74,23 @@ impl Inner {
     /// Carries out a group, in several writes to the log when it is too large for one.
     fn carry_out(&self, writer: &mut MutexGuard<'_, Writer>, group: &[Pending]) -> Vec<Result<Commit>> {
         let mut answers: Vec<Result<Commit>> = Vec::with_capacity(group.len());
+        let mut full = false;
         while let Some(rest) = group.get(answers.len()..).filter(|rest| !rest.is_empty()) {
-            if let Err(error) = self.prepare(writer) {
+            if let Err(error) = self.prepare(writer, full) {
                 // One gets the error itself; the others learn that the store has stopped, and so it has to have.
                 let mut first = Some(self.poison(error));
                 answers.extend(rest.iter().map(|_| Err(first.take().unwrap_or_else(|| self.stopped()))));
                 break;
             }
-            answers.extend(self.carry_out_some(writer, rest));
+            let some = self.carry_out_some(writer, rest);
+            full = some.is_empty();
+            answers.extend(some);
         }
         answers
     }
 
-    /// Carries out the first batches of a group, one at least; returns their answers.
+    /// Carries out the first batches of a group; returns their answers. None, when the delta has no room for the provider
+    /// names of the first: any batch goes into an empty one.
     fn carry_out_some(&self, writer: &mut MutexGuard<'_, Writer>, group: &[Pending]) -> Vec<Result<Commit>> {
         let mut version = Version::clone(&self.version.load());
         let mut records = Vec::new();
@@ -94,10 +98,18 @@ impl Inner {
         let most = version.active.bytes.saturating_add(GROUP_BYTES);
         for pending in group {
             let applied = apply(&version, &pending.batch);
+            if let Ok(applied) = &applied
+                && !version.active.has_room(applied.added.identities(), applied.rows())
+            {
+                break;
+            }
             answers.push(applied.map(|applied| take_in(&mut version, applied, &mut records)));
             if version.active.bytes > most {
                 break;
             }
+        }
+        if answers.is_empty() {
+            return answers;
         }
         let group = group.get(..answers.len()).unwrap_or_default();
         match self.make_durable(writer, group, &records) {
@@ -127,10 +139,10 @@ impl Inner {
         self.check_writable().err().unwrap_or(Error::Panicked("commit"))
     }
 
-    /// Sees to it that there is a log with room.
-    fn prepare(&self, writer: &mut MutexGuard<'_, Writer>) -> Result<()> {
+    /// Sees to it that there is a log with room. `full`: the one that there is has none, whatever its size.
+    fn prepare(&self, writer: &mut MutexGuard<'_, Writer>, full: bool) -> Result<()> {
         self.check_writable()?;
-        if self.is_full(1) {
+        if full || self.is_full(1) {
             self.switch(writer)?;
         }
         if writer.log.is_some() {

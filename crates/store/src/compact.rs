@@ -1,7 +1,8 @@
 //! Compaction: runs of neighbouring segments become one, so that their number stays logarithmic.
 //!
 //! A segment's tier is the power of four of its size. Four segments of a tier that have nothing larger between them
-//! become one, with the smaller ones among them; so each row is written about once a tier.
+//! become one, with the smaller ones among them; so each row is written about once a tier. Segments that name more
+//! providers together than one can stay apart.
 //!
 //! | step | a crash after it leaves |
 //! | --- | --- |
@@ -9,10 +10,12 @@
 //! | 2 the manifest names it in place of the old ones | old segments that no manifest names, removed |
 //! | 3 the old ones are deleted, when the last snapshot lets go of them | nothing |
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use headcount_block::Progress;
+use headcount_block::limits::PROVIDERS_MAX;
+use headcount_block::{Progress, UidRange};
 
 use crate::error::{Error, Result};
 use crate::flush::entry;
@@ -28,7 +31,8 @@ use crate::{clock, fault, files};
 pub enum Compaction {
     /// Those that lie next to each other and are about equally large, if there are at least four.
     Tiered,
-    /// All of them, and the delta. Forgets deletions that are older than the retention.
+    /// All of them, and the delta. Forgets deletions that are older than the retention. Segments whose users have more
+    /// different providers than one segment can name (65,535) stay apart.
     Full,
 }
 
@@ -55,7 +59,35 @@ const TIDY_MAX: u64 = 16 << 20;
 
 /// Whether a tiered compaction would find something to do.
 pub(crate) fn is_due(version: &Version) -> bool {
-    pick(&sizes(version)).is_some()
+    due(version).is_some()
+}
+
+/// The segments that should become one.
+fn due(version: &Version) -> Option<Range<usize>> {
+    let sizes = sizes(version);
+    together(&version.segments).into_iter().find_map(|run| {
+        let found = pick(sizes.get(run.clone())?)?;
+        Some(run.start + found.start..run.start + found.end)
+    })
+}
+
+/// Runs of neighbours of which each names no more providers than one segment does, from the oldest on: nearly always all
+/// segments.
+fn together(segments: &[Arc<Segment>]) -> Vec<Range<usize>> {
+    if segments.iter().map(|s| s.dictionary().len()).sum::<usize>() <= PROVIDERS_MAX {
+        return std::iter::once(0..segments.len()).collect();
+    }
+    let (mut runs, mut end, mut names) = (Vec::new(), segments.len(), HashSet::new());
+    for (i, segment) in segments.iter().enumerate().rev() {
+        names.extend(segment.dictionary().names());
+        if names.len() > PROVIDERS_MAX {
+            names = segment.dictionary().names().collect();
+            runs.push(i + 1..end);
+            end = i + 1;
+        }
+    }
+    runs.push(0..end);
+    runs
 }
 
 fn sizes(version: &Version) -> Vec<u64> {
@@ -99,12 +131,15 @@ impl Inner {
             self.flush_all(&mut lock(&self.writer))?;
             let version = self.version.load_full();
             if version.segments.len() > 1 || self.has_expired(&version) {
-                self.compact_run(&version, 0..version.segments.len(), progress)?;
+                match self.compact_run(&version, 0..version.segments.len(), progress) {
+                    Err(Error::Limit(_)) => self.compact_apart(&version, progress)?,
+                    other => other?,
+                }
             }
         } else {
             loop {
                 let version = self.version.load_full();
-                let Some(run) = pick(&sizes(&version)) else { break };
+                let Some(run) = due(&version) else { break };
                 self.compact_run(&version, run, progress)?;
             }
         }
@@ -123,9 +158,8 @@ impl Inner {
         let _one = lock(&self.structure);
         loop {
             let version = self.version.load_full();
-            let sizes = sizes(&version);
-            let Some(run) = pick(&sizes) else { return Ok(()) };
-            if sizes.get(run.clone()).unwrap_or_default().iter().sum::<u64>() > TIDY_MAX {
+            let Some(run) = due(&version) else { return Ok(()) };
+            if sizes(&version).get(run.clone()).unwrap_or_default().iter().sum::<u64>() > TIDY_MAX {
                 return Ok(());
             }
             self.compact_run(&version, run, &Progress::default())?;
@@ -145,6 +179,18 @@ impl Inner {
         last.is_some_and(|all| (0..all.len()).any(|i| all.at(i).is_some_and(|(_, t)| t.time_ms < before)))
     }
 
+    /// Brings those segments together that name no more providers than one can. From the oldest on: the places of the
+    /// newer ones stay what they are.
+    fn compact_apart(&self, version: &Version, progress: &Progress) -> Result<()> {
+        for run in together(&version.segments) {
+            let expired = run.end == version.segments.len() && self.has_expired(version);
+            if run.len() > 1 || expired {
+                self.compact_run(version, run, progress)?;
+            }
+        }
+        Ok(())
+    }
+
     fn compact_run(&self, version: &Version, run: Range<usize>, progress: &Progress) -> Result<()> {
         let old: Vec<Arc<Segment>> = version.segments.get(run.clone()).unwrap_or_default().to_vec();
         progress.set_total_users(old.iter().map(|s| s.footer().totals.users()).sum());
@@ -155,7 +201,7 @@ impl Inner {
         }
         let layers: Vec<LayerRef<'_>> = old.iter().map(|s| LayerRef::Segment(s)).collect();
         let forget = (run.end == version.segments.len()).then(|| self.forget_before());
-        let written = rewrite(&self.tmp(), &layers, Purpose::Compaction { forget }, progress);
+        let written = rewrite(&self.tmp(), &layers, &UidRange::all(), Purpose::Compaction { forget }, progress);
         let written = written.map_err(|e| self.fatal(e))?;
         fault::point("compaction 1: written")?;
         self.replace(&old, written)?;

@@ -153,6 +153,14 @@ pub enum Error {
     /// A load is running already.
     #[error("a load into this store is running already: wait for it to end")]
     Busy,
+    /// A load was given other shards than its own, or not all of them: what they hold would be missing. Nothing was loaded.
+    #[error("the load ended with {found} of its {expected} shards: hand back all that it gave out, and no others")]
+    Shards {
+        /// Shards that the load gave out.
+        expected: usize,
+        /// Those of them that came back.
+        found: usize,
+    },
     /// A value outside the limits.
     #[error(transparent)]
     Limit(#[from] LimitError),

@@ -100,6 +100,13 @@ pub(crate) fn scratch(dir: &Path) -> Result<File> {
     tempfile::tempfile_in(dir).map_err(|e| Error::io("create a temporary file in", dir, e))
 }
 
+/// The error for bytes of a temporary file below `dir` that are not those that were written.
+pub(crate) fn misread(dir: &Path, at: u64) -> Error {
+    let found =
+        format!("at byte {at} the disk returned other bytes than were written: nothing was changed, run it again");
+    Error::io("read back a temporary file in", dir, io::Error::new(io::ErrorKind::InvalidData, found))
+}
+
 /// Opens a file for reading. Anything else under its name is an error: a pipe would be waited for.
 pub(crate) fn open_file(path: &Path) -> io::Result<File> {
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();

@@ -20,11 +20,11 @@ use crate::commit::Writer;
 use crate::delta;
 use crate::error::Result;
 use crate::manifest::SegmentEntry;
-use crate::rewrite::{Purpose, rewrite};
+use crate::rewrite::flush;
 use crate::segment::{Finished, Segment};
 use crate::state::Inner;
 use crate::sync::{MutexGuard, lock};
-use crate::version::{Frozen, LayerRef, Version};
+use crate::version::{Frozen, Version};
 use crate::{fault, files};
 
 impl Inner {
@@ -50,7 +50,7 @@ impl Inner {
         fault::point("switch 3: routed")
     }
 
-    /// Writes the frozen delta, if there is one, as the newest segment.
+    /// Writes the frozen delta, if there is one, as the newest segment: nearly always one.
     pub(crate) fn flush_frozen(&self) -> Result<()> {
         let _one = lock(&self.flush);
         let Some(frozen) = self.version.load().frozen.clone() else { return Ok(()) };
@@ -59,18 +59,14 @@ impl Inner {
     }
 
     fn write_frozen(&self, frozen: &Frozen) -> Result<()> {
-        let layers = [LayerRef::Delta(&frozen.delta)];
-        let purpose = Purpose::Flush;
-        let finished = rewrite(&self.tmp(), &layers, purpose, &Progress::default())?.finished;
+        let finished = flush(&self.tmp(), &frozen.delta, &Progress::default())?;
         fault::point("flush 4: written")?;
-        let segment = finished.map(|finished| self.place(finished)).transpose()?;
+        let segments = finished.into_iter().map(|finished| self.place(finished)).collect::<Result<Vec<_>>>()?;
         fault::point("flush 4: renamed")?;
         let last = frozen.delta.last_seq;
         let mut gone = Vec::new();
         self.commit_manifest(|m| {
-            if let Some(segment) = &segment {
-                m.segments.insert(0, entry(segment));
-            }
+            m.segments.splice(0..0, segments.iter().map(|segment| entry(segment)));
             gone = m.generations.iter().filter(|g| g.first_seq <= last).map(|g| g.number).collect();
             m.generations.retain(|g| g.first_seq > last);
             m.advance(&frozen.origin, &frozen.totals);
@@ -78,7 +74,7 @@ impl Inner {
         fault::point("flush 5: published")?;
         self.update(|version| {
             version.frozen = None;
-            version.segments.splice(0..0, segment);
+            version.segments.splice(0..0, segments);
         });
         Self::count(&self.counters.flushes, 1);
         // They name users that an erasure is about to promise to be gone: a failure is no trifle.

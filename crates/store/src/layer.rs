@@ -6,10 +6,12 @@
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::hint::black_box;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use headcount_block::limits::PROVIDERS_MAX;
 use headcount_block::{RowRef, UidRange, uid_prefix};
 use imbl::{OrdMap, OrdSet};
 
@@ -161,6 +163,8 @@ enum Owners {
 pub(crate) struct Delta {
     changes: OrdMap<Record, Stamp>,
     owners: OrdMap<u64, Owners>,
+    /// Names of providers in rows that were added, also those that later ones replaced.
+    providers: OrdSet<Arc<[u8]>>,
     key: [u64; 2],
     /// Whether identities can be looked up.
     indexed: bool,
@@ -175,8 +179,8 @@ pub(crate) struct Delta {
 impl Delta {
     /// An empty delta, whose identity hashes are keyed: identities are chosen by strangers.
     pub(crate) fn new(key: [u64; 2]) -> Self {
-        let (changes, owners) = (OrdMap::new(), OrdMap::new());
-        Self { changes, owners, key, indexed: true, first_seq: 0, last_seq: 0, logged: 0, bytes: 0 }
+        let (changes, owners, providers) = (OrdMap::new(), OrdMap::new(), OrdSet::new());
+        Self { changes, owners, providers, key, indexed: true, first_seq: 0, last_seq: 0, logged: 0, bytes: 0 }
     }
 
     /// An empty one with the same key.
@@ -207,10 +211,11 @@ impl Delta {
         self.last_seq = self.last_seq.max(seq);
         self.logged += 1;
         self.bytes += record.bytes.len();
-        if self.indexed
-            && let Some(row) = record.row()
-        {
-            for identity in row.identities() {
+        for identity in record.row().iter().flat_map(|row| row.identities()) {
+            if !self.providers.contains(identity.provider) {
+                self.providers.insert(Arc::from(identity.provider));
+            }
+            if self.indexed {
                 self.own(hash_pair(self.key, identity.provider, identity.provider_uid), &record);
             }
         }
@@ -261,6 +266,40 @@ impl Delta {
         };
         let rest = self.changes.range((bound(&range.start), bound(&range.end)));
         Changes { rest, ahead: [None; AHEAD], next: AHEAD }
+    }
+
+    /// Whether it names no more providers than one segment does when `rows` with so many identities come to it.
+    pub(crate) fn has_room<'r>(&self, identities: u64, rows: impl Iterator<Item = RowRef<'r>>) -> bool {
+        let taken = self.providers.len();
+        // Nearly always: nothing is counted.
+        if identities <= PROVIDERS_MAX.saturating_sub(taken) as u64 {
+            return true;
+        }
+        let mut new = HashSet::new();
+        for row in rows {
+            new.extend(row.identities().map(|i| i.provider).filter(|name| !self.providers.contains(*name)));
+        }
+        taken + new.len() <= PROVIDERS_MAX
+    }
+
+    /// Ranges of UIDs that are all of them together, in each of which rows name no more providers than one segment does:
+    /// one, unless the log is of a version that committed more of them.
+    pub(crate) fn parts(&self) -> Vec<UidRange> {
+        let (mut parts, mut start, mut names) = (Vec::new(), Bound::Unbounded, HashSet::new());
+        if self.providers.len() > PROVIDERS_MAX {
+            for (record, _) in self.range(&UidRange::all()) {
+                let Some(row) = record.row() else { continue };
+                names.extend(row.identities().map(|i| i.provider));
+                if names.len() > PROVIDERS_MAX {
+                    names = row.identities().map(|i| i.provider).collect();
+                    let uid = record.uid().to_vec();
+                    let start = std::mem::replace(&mut start, Bound::Included(uid.clone()));
+                    parts.push(UidRange { start, end: Bound::Excluded(uid) });
+                }
+            }
+        }
+        parts.push(UidRange { start, end: Bound::Unbounded });
+        parts
     }
 
     /// Mean bytes of a change, at least 1.

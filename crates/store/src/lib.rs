@@ -35,6 +35,8 @@ mod manifest;
 mod merge;
 mod mmap;
 mod options;
+#[cfg(test)]
+mod provider_tests;
 mod queue;
 mod random;
 mod recover;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use headcount_block::{DictionaryBuilder, Error as BlockError, Progress, RowRef, Span, UidRange};
 
 use crate::error::{Error, Result};
-use crate::layer::Stamp;
+use crate::layer::{Delta, Stamp};
 use crate::merge::{Receiver, walk};
 use crate::segment::{Finished, Segment, SegmentWriter};
 use crate::version::LayerRef;
@@ -36,10 +36,19 @@ pub(crate) struct Rewritten {
     pub(crate) forgotten: u64,
 }
 
-/// Writes what `layers` show as one segment in `tmp`.
-pub(crate) fn rewrite(tmp: &Path, layers: &[LayerRef<'_>], purpose: Purpose, progress: &Progress) -> Result<Rewritten> {
+/// Writes what `layers` show of `range` as one segment in `tmp`.
+///
+/// # Errors
+/// [`Error::Limit`] before anything is written, when that names more providers than one segment does.
+pub(crate) fn rewrite(
+    tmp: &Path,
+    layers: &[LayerRef<'_>],
+    range: &UidRange,
+    purpose: Purpose,
+    progress: &Progress,
+) -> Result<Rewritten> {
     let mut providers = Providers::default();
-    walk(layers, &UidRange::all(), &mut providers)?;
+    walk(layers, range, &mut providers)?;
     let dict = providers.counts.finish().map_err(|f| Error::fault(f, tmp, 0))?;
     let base = layers.iter().map(|layer| match layer {
         LayerRef::Delta(delta) => delta.first_seq,
@@ -54,12 +63,22 @@ pub(crate) fn rewrite(tmp: &Path, layers: &[LayerRef<'_>], purpose: Purpose, pro
     writer.set_base(base);
     writer.set_paced(true);
     let mut copy = Copy { writer, base, purpose, progress, tombstones: 0, forgotten: 0, until_check: CHECK_EVERY };
-    walk(layers, &UidRange::all(), &mut copy)?;
+    walk(layers, range, &mut copy)?;
     if copy.writer.users() == 0 && copy.tombstones == 0 {
         return Ok(Rewritten { finished: None, forgotten: copy.forgotten });
     }
     let finished = finish(copy.writer, tmp)?;
     Ok(Rewritten { forgotten: copy.forgotten, finished: Some(finished) })
+}
+
+/// Writes a delta as the segment that it makes, or as several, with disjoint UIDs, when it names more providers than one
+/// does.
+pub(crate) fn flush(tmp: &Path, delta: &Delta, progress: &Progress) -> Result<Vec<Finished>> {
+    let layers = [LayerRef::Delta(delta)];
+    let parts = delta.parts().into_iter();
+    parts
+        .filter_map(|part| rewrite(tmp, &layers, &part, Purpose::Flush, progress).map(|r| r.finished).transpose())
+        .collect()
 }
 
 /// Finishes a segment in `tmp`, which has an index of all that is in it.

@@ -8,8 +8,8 @@ use headcount_block::{
 
 use crate::error::{Error, Result};
 use crate::merge;
-use crate::segment::Segment;
 use crate::segment::hash_index::{Kind, PAGE, RowPlace, hash_identity, hash_uid, used_slots};
+use crate::segment::{CHECKPOINT, Segment};
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 use crate::version::Version;
@@ -114,8 +114,12 @@ impl Check<'_> {
         self.note(segment.reverify())?;
         let mut totals = Some(Totals::default());
         let mut last: Option<Vec<u8>> = None;
+        let mut checkpoints = Ok(());
         for number in 0..segment.footer().blocks {
             self.progress.check()?;
+            if let (Some(sums), Ok(())) = (totals, &checkpoints) {
+                checkpoints = segment.expect_checkpoint(number as usize, &sums);
+            }
             let checked = self.block(segment, number, last.as_deref());
             match self.note(checked)? {
                 Some((sums, end)) => {
@@ -128,6 +132,7 @@ impl Check<'_> {
                 None => (totals, last) = (None, None),
             }
         }
+        self.note(checkpoints)?;
         for kind in [Kind::Uid, Kind::Identity] {
             self.pages(segment, kind)?;
         }
@@ -229,8 +234,28 @@ impl Check<'_> {
             self.report.identities += 1;
             let id = segment.dictionary().id_of(identity.provider).unwrap_or_default();
             let hash = hash_identity(key, id, identity.provider_uid);
-            if !segment.leads_to(Kind::Identity, hash, place)? {
+            // Seldom any: rows before this one whose hash looks the same. Of equal hashes theirs come first.
+            let (mut there, mut others) = (false, Vec::new());
+            segment.candidates(Kind::Identity, hash, |candidate| {
+                there = candidate == place;
+                if candidate < place {
+                    others.push(candidate);
+                }
+                there
+            })?;
+            if !there {
                 return Err(missing("identity index entry of a row", Kind::Identity));
+            }
+            for other in others {
+                // Damage there is found where it is.
+                let carries = match segment.user_at(other) {
+                    Ok(other) => other.user().has_identity(identity.provider, identity.provider_uid),
+                    Err(error) if error.is_damage() => false,
+                    Err(error) => return Err(error),
+                };
+                if carries {
+                    return Err(missing("owners of an identity in one segment", Kind::Identity));
+                }
             }
         }
         Ok(())
@@ -262,11 +287,59 @@ impl Check<'_> {
         self.note(count).map(drop)
     }
 
-    /// What holds across segments: the sums of what is visible, and that an identity has one owner.
+    /// Checks that segments are ordered by their seqs, and that none is newer than the manifest.
+    fn order(&mut self, version: &Version) -> Result<()> {
+        for (i, segment) in version.segments.iter().enumerate() {
+            let (_, greatest) = segment.seq_range();
+            let reached = if greatest <= version.origin.seq {
+                Ok(())
+            } else {
+                let what = "greatest seq of a segment against the manifest";
+                Err(Error::fault(Fault::new(what, 0, version.origin.seq, greatest), segment.path(), 0))
+            };
+            self.note(reached)?;
+            // Nearly always none: a segment begins after those behind it end.
+            let newer = version.segments.iter().take(i);
+            for newer in newer.filter(|newer| newer.seq_range().0 <= greatest) {
+                let ordered = self.expect_newer(newer, segment);
+                self.note(ordered)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that each user of `newer` is newer than what `older` has of it.
+    fn expect_newer(&self, newer: &Segment, older: &Segment) -> Result<()> {
+        let expect = |uid: &[u8], seq: u64| {
+            let row = older.find_uid(uid)?.map(|row| row.seq()).transpose()?;
+            let found = row.max(older.tombstones().get(uid).map(|tombstone| tombstone.seq));
+            match found.filter(|found| *found >= seq) {
+                Some(found) => {
+                    let fault = Fault::new("seq of a user against that in an older segment", 0, found, seq);
+                    Err(Error::fault(fault, newer.path(), 0))
+                }
+                None => Ok(()),
+            }
+        };
+        for number in 0..newer.footer().blocks {
+            self.progress.check()?;
+            let (bytes, offset) = newer.block(number, false)?;
+            let block = newer.parse(&bytes, offset)?;
+            for (ordinal, user) in block.rows().enumerate() {
+                let user = user.map_err(|f| newer.block_fault(f, number))?;
+                expect(user.uid(), newer.seq_in(&block, number, ordinal)?)?;
+            }
+        }
+        newer.tombstones().iter().try_for_each(|(uid, tombstone)| expect(uid, tombstone.seq))
+    }
+
+    /// What holds across segments: that the newer one is in front, the sums of what is visible, and that an identity has
+    /// one owner.
     fn version(&mut self, version: &Version) -> Result<()> {
         if self.report.damages > 0 {
             return Ok(());
         }
+        self.order(version)?;
         let mut visible = Visible { version, totals: Totals::default(), progress: self.progress, shared: None };
         let visited = merge::visit(version, &UidRange::all(), &mut visible).map_err(Error::from);
         let Visible { totals, shared, .. } = visible;
@@ -374,6 +447,19 @@ impl Segment {
     fn sum_fault(&self, found: u64) -> Error {
         let fault = Fault::new("counts, sums or last UID of the footer", 0, self.footer().totals.users(), found);
         Error::fault(fault, self.path(), self.bytes().saturating_sub(512))
+    }
+
+    /// Checks the sums that the block index has for the blocks before block `number`, if it has any.
+    fn expect_checkpoint(&self, number: usize, sums: &Totals) -> Result<()> {
+        if !number.is_multiple_of(CHECKPOINT) {
+            return Ok(());
+        }
+        let stated = self.index().checkpoint(number / CHECKPOINT).unwrap_or_default();
+        if stated == *sums {
+            return Ok(());
+        }
+        let fault = Fault::new("sums of blocks in the block index", 0, sums.users(), stated.users());
+        Err(Error::fault(fault, self.path(), self.footer().block_index.offset))
     }
 
     /// Whether an index leads from `hash` to `place`.

@@ -11,7 +11,8 @@ use crate::segment::{Segment, UserGuard};
 /// What a store holds at one seq. It is swapped as a whole; a snapshot is a clone of the pointer to it.
 ///
 /// The layers are ordered by disjoint ranges of seqs, newest first: `active`, `frozen`, `segments`. A row or tombstone
-/// hides whatever the layers behind it have of the same UID.
+/// hides whatever the layers behind it have of the same UID. Segments that were one delta, of more provider names than one
+/// segment takes, have its range of seqs in common and no UID.
 #[derive(Debug, Clone)]
 pub(crate) struct Version {
     pub(crate) origin: Origin,

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use headcount_store::block::{Identity, Progress, RowBuf, User};
 use headcount_store::{
-    Backend, Batch, BulkLoad, Compaction, Error, Existing, LoadOptions, Options, Place, Precondition, RefuseReason,
-    RowKind, Shard, Store,
+    Backend, Batch, BulkLoad, Compaction, Error, Existing, LoadOptions, OnConflict, Options, Place, Precondition,
+    RefuseReason, RowKind, Shard, Store,
 };
 
 fn put(store: &Store, uid: &str) -> u64 {
@@ -182,6 +182,27 @@ fn what_a_load_found_unchanged_is_looked_at_again_after_commits() {
     let report = load.finish(vec![shard], &mut |_| Ok(())).unwrap();
     assert_eq!((report.seq, report.users, report.unchanged), (deleted + 1, 1, 0));
     assert_eq!(store.get("a").unwrap(), Some(User::new("a").with_identity("p", "a")));
+    store.close().unwrap();
+}
+
+/// The identity had left its owner for the user whom the load writes without it: nobody had it afterwards.
+#[test]
+fn what_a_load_ignored_is_looked_at_again_after_commits() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path().join("s"), &Options::default()).unwrap();
+    put(&store, "w");
+    put(&store, "v");
+    let options = LoadOptions { threads: 1, on_conflict: OnConflict::Ignore, ..LoadOptions::default() };
+    let load = store.bulk_load(options, &Arc::default()).unwrap();
+    let loaded = User::new("v").with_identity("p", "w");
+    let shard = shard_of(&load, std::slice::from_ref(&loaded));
+    let mut batch = Batch::new();
+    batch.unlink("w", Identity::new("p", "w")).link("v", Identity::new("p", "w"));
+    let seq = store.commit(batch).unwrap().seq;
+    let report = load.finish(vec![shard], &mut |_| Ok(())).unwrap();
+    assert_eq!((report.seq, report.identities_ignored), (seq + 1, 0));
+    assert_eq!(store.get("v").unwrap(), Some(loaded));
+    assert_eq!(store.find("p", "w").unwrap().unwrap().uid, "v");
     store.close().unwrap();
 }
 

@@ -356,3 +356,96 @@ fn a_dry_run_and_a_cancelled_load_change_nothing() {
     assert!(names.iter().all(|n| !n.to_string_lossy().ends_with(".seg")), "{names:?}");
     store.load([user("a", &[])]).unwrap();
 }
+
+/// The owner was taken for somebody whom the load takes the identity from, since its record came later in the file.
+#[test]
+fn an_owner_in_the_store_that_keeps_its_identity_keeps_it_from_an_earlier_record() {
+    for existing in [Existing::Merge, Existing::Replace] {
+        let made = || {
+            let store = Store::temporary().unwrap();
+            store.load([user("w", &[("g", "x")])]).unwrap();
+            store
+        };
+        let mut of_w = vec![("f", "y")];
+        if existing == Existing::Replace {
+            of_w.push(("g", "x"));
+        }
+        let records = [user("v", &[("g", "x")]), user("w", &of_w)];
+        let kept = if existing == Existing::Merge { user("w", &[("g", "x"), ("f", "y")]) } else { records[1].clone() };
+
+        let store = made();
+        let ignore = LoadOptions { existing, on_conflict: OnConflict::Ignore, ..options() };
+        let (report, _) = load(&store, &records, ignore).unwrap();
+        assert_eq!(report.identities_ignored, 1);
+        assert_equal(&store, &[user("v", &[]), kept.clone()].map(|u| (u.uid.clone(), u)).into());
+
+        let store = made();
+        let error = load(&store, &records, LoadOptions { existing, ..options() }).unwrap_err();
+        let Error::Rejected(rejection) = error else { panic!("{error}") };
+        assert_eq!(rejection.user.uid, "v");
+        let taken = |owner_at| RejectReason::IdentityTaken {
+            provider: "g".into(),
+            provider_uid: "x".into(),
+            owner: "w".into(),
+            owner_at,
+        };
+        assert_eq!(rejection.reason, taken(None));
+
+        let store = made();
+        let skip = LoadOptions { existing, skip_rejected: true, ..options() };
+        let (report, rejected) = load(&store, &records, skip).unwrap();
+        assert_eq!((report.users, report.rejected, rejected.len()), (1, 1, 1));
+        assert_eq!(rejected[0].user.uid, "v");
+        assert_equal(&store, &[kept].map(|u| (u.uid.clone(), u)).into());
+    }
+}
+
+/// The users of a shard that was forgotten were not loaded, and nobody was told.
+#[test]
+fn a_load_ends_with_all_of_its_shards_and_no_others() {
+    let store = Store::temporary().unwrap();
+    let other = Store::temporary().unwrap();
+    let begin = |store: &Store| store.bulk_load(options(), &Arc::default()).unwrap();
+    let load = begin(&store);
+    let (mut forgotten, kept) = (load.shard(), load.shard());
+    forgotten.push(RowBuf::new().encode(&user("a", &[])).unwrap(), Place::default(), RowKind::User).unwrap();
+    let error = load.finish(vec![kept], &mut |_| Ok(())).unwrap_err();
+    assert!(matches!(error, Error::Shards { expected: 2, found: 1 }), "{error}");
+    let (load, of_another) = (begin(&store), begin(&other));
+    let _ = load.shard();
+    let error = load.finish(vec![of_another.shard()], &mut |_| Ok(())).unwrap_err();
+    assert!(matches!(error, Error::Shards { expected: 1, found: 0 }), "{error}");
+    drop(forgotten);
+    assert_equal(&store, &Model::new());
+}
+
+/// Each of them lost its identity in a round of its own, and there were eight.
+#[test]
+fn a_long_chain_of_conflicts_is_followed_to_its_end() {
+    const USERS: u64 = 40;
+    for on_conflict in [OnConflict::Error, OnConflict::Ignore] {
+        let store = Store::temporary().unwrap();
+        let number = |i: u64| user(&format!("u{i:02}"), &[("p", &i.to_string())]);
+        let before: Vec<User> = (0..=USERS).map(number).collect();
+        store.load(before.clone()).unwrap();
+        // Each takes over the identity of the next, who is in the file; that of the last one is not given up.
+        let shifted: Vec<User> =
+            (0..USERS).map(|i| user(&format!("u{i:02}"), &[("p", &(i + 1).to_string())])).collect();
+        let mut file = shifted.clone();
+        file.push(user("new", &[("q", "1")]));
+        let (report, rejected) =
+            load(&store, &file, LoadOptions { on_conflict, skip_rejected: true, ..options() }).unwrap();
+        let mut model: Model = before.into_iter().map(|u| (u.uid.clone(), u)).collect();
+        model.insert("new".into(), user("new", &[("q", "1")]));
+        if on_conflict == OnConflict::Error {
+            assert_eq!((report.users, report.rejected, rejected.len() as u64), (1, USERS, USERS));
+        } else {
+            // Without the identity of the one outside, the last one gives up its own all the same.
+            model.extend(shifted[..USERS as usize - 1].iter().map(|u| (u.uid.clone(), u.clone())));
+            let last = user(&format!("u{:02}", USERS - 1), &[]);
+            model.insert(last.uid.clone(), last);
+            assert_eq!((report.users, report.identities_ignored), (USERS + 1, 1));
+        }
+        assert_equal(&store, &model);
+    }
+}

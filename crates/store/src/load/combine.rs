@@ -46,6 +46,11 @@ impl<'r> Combiner<'r> {
         Self { merge, options, base, ordinal: 0, row, bytes, next, counts: Combined::default() }
     }
 
+    /// Records that were brought together so far.
+    pub(super) const fn taken(&self) -> u64 {
+        self.merge.taken
+    }
+
     /// The next candidate; what cannot be one goes to `reject`.
     pub(super) fn next(&mut self, reject: &mut dyn FnMut(Rejection) -> Result<()>) -> Result<Option<Candidate<'_>>> {
         loop {

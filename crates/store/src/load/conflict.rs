@@ -78,11 +78,20 @@ impl LeftOut {
     }
 }
 
+/// Provider and providerUID.
+type Key = (String, String);
+
+fn key(identity: &Identity) -> Key {
+    (identity.provider.clone(), identity.provider_uid.clone())
+}
+
 /// Identities with more than one claimant.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     /// UIDs that claim an identity. One of them may be an owner in the store that the load does not touch.
-    by_identity: BTreeMap<(String, String), BTreeSet<String>>,
+    by_identity: BTreeMap<Key, BTreeSet<String>>,
+    /// Who has such an identity in the store.
+    owners: HashMap<Key, String>,
     claimants: HashMap<String, Option<Claimant>>,
 }
 
@@ -100,6 +109,12 @@ impl Claims {
             }
         }
         expect_few(self.claimants.len())
+    }
+
+    /// Notes that `uid` claims `identity`, which `owner` has in the store.
+    pub(super) fn add_owned(&mut self, identity: Identity, owner: String, uid: String) -> Result<()> {
+        self.owners.insert(key(&identity), owner.clone());
+        self.add(identity, [owner, uid])
     }
 
     /// Finds the claims among index entries with equal hashes.
@@ -132,47 +147,156 @@ impl Claims {
         Ok(())
     }
 
-    /// Goes through the claimants in input order: the first keeps an identity, an owner in the store keeps it before
-    /// all. What has to be left out is added to `drops`.
+    /// Decides who keeps what: an owner in the store that the load leaves alone, or whose record still has the identity,
+    /// before all; then the first in input order. What has to be left out is added to `drops`. Unless `skip` is set, the
+    /// first user that is left out ends it.
     pub(super) fn resolve(
-        mut self,
+        self,
         policy: OnConflict,
+        skip: bool,
         drops: &mut Drops,
         reject: &mut dyn FnMut(Rejection) -> Result<()>,
     ) -> Result<LeftOut> {
-        let mut taken: HashMap<(String, String), (String, Option<Place>)> = HashMap::new();
-        for (identity, uids) in &self.by_identity {
-            for uid in uids.iter().filter(|uid| self.claimants.get(*uid).is_none_or(Option::is_none)) {
-                taken.insert(identity.clone(), (uid.clone(), None));
-            }
-        }
-        let mut claimants: Vec<Claimant> = self.claimants.drain().filter_map(|(_, claimant)| claimant).collect();
-        claimants.sort_by_key(|c| (c.at, c.ordinal));
+        let mut contest = Contest::new(self);
         let mut left_out = LeftOut::default();
-        for Claimant { user, at, ordinal } in claimants {
-            let key = |i: &Identity| (i.provider.clone(), i.provider_uid.clone());
-            let contested: Vec<(usize, (String, String))> = user.identities.iter().map(key).enumerate().collect();
-            let contested = contested.into_iter().filter(|(_, key)| self.by_identity.contains_key(key));
-            let (lost, won): (Vec<_>, Vec<_>) =
-                contested.partition(|(_, key)| taken.get(key).is_some_and(|(owner, _)| *owner != user.uid));
-            if let (OnConflict::Error, Some((_, key))) = (policy, lost.first()) {
-                let (owner, owner_at) = taken.get(key).cloned().unwrap_or_default();
-                let (provider, provider_uid) = key.clone();
-                let reason = RejectReason::IdentityTaken { provider, provider_uid, owner, owner_at };
-                left_out.users += 1;
-                drops.0.insert(ordinal, Drop::User);
-                reject(Rejection { user, at, reason })?;
+        if policy == OnConflict::Ignore {
+            for claimant in &contest.claimants {
+                // Numbers count the identities that earlier rounds left: they are dropped one round after the other.
+                let before = drops.identities(claimant.ordinal).to_vec();
+                for (number, identity) in claimant.user.identities.iter().enumerate() {
+                    if contest.claims.contains_key(&key(identity)) && !take(&mut contest.taken, claimant, identity) {
+                        drops.add_identity(claimant.ordinal, original_number(&before, number));
+                        left_out.identities += 1;
+                    }
+                }
+            }
+            return Ok(left_out);
+        }
+        if skip {
+            contest.leave_out_losers_to_the_store();
+        }
+        for number in 0..contest.claimants.len() {
+            if contest.take_all(number) {
                 continue;
             }
-            // Numbers count the identities that earlier rounds left: they are dropped one round after the other.
-            let before = drops.identities(ordinal).to_vec();
-            for (number, _) in lost {
-                drops.add_identity(ordinal, original_number(&before, number));
-                left_out.identities += 1;
+            if !skip {
+                contest.rejections.extend(contest.rejection(number));
+                break;
             }
-            taken.extend(won.into_iter().map(|(_, key)| (key, (user.uid.clone(), Some(at)))));
+            contest.leave_out(vec![number]);
+        }
+        contest.rejections.sort_by_key(|(ordinal, rejection)| (rejection.at, *ordinal));
+        for (ordinal, rejection) in contest.rejections {
+            drops.0.insert(ordinal, Drop::User);
+            left_out.users += 1;
+            reject(rejection)?;
         }
         Ok(left_out)
+    }
+}
+
+/// Who has an identity: a UID, and the place of its record unless it has it in the store.
+type Taken = HashMap<Key, (String, Option<Place>)>;
+
+/// Gives an identity to a claimant; `false` when somebody else has it.
+fn take(taken: &mut Taken, claimant: &Claimant, identity: &Identity) -> bool {
+    let holder = taken.entry(key(identity)).or_insert_with(|| (claimant.user.uid.clone(), Some(claimant.at)));
+    holder.0 == claimant.user.uid
+}
+
+/// Conflicts in work.
+struct Contest {
+    /// Users of the load, in input order, and their numbers by UID.
+    claimants: Vec<Claimant>,
+    numbers: HashMap<String, usize>,
+    claims: BTreeMap<Key, BTreeSet<String>>,
+    /// Contested identities that a user has in the store.
+    stored: HashMap<String, Vec<Key>>,
+    taken: Taken,
+    left_out: Vec<bool>,
+    rejections: Vec<(u64, Rejection)>,
+}
+
+impl Contest {
+    fn new(claims: Claims) -> Self {
+        let mut claimants: Vec<Claimant> = claims.claimants.into_values().flatten().collect();
+        claimants.sort_by_key(|c| (c.at, c.ordinal));
+        let numbers: HashMap<String, usize> = claimants.iter().map(|c| c.user.uid.clone()).zip(0..).collect();
+        let (mut taken, mut stored) = (Taken::new(), HashMap::<String, Vec<Key>>::new());
+        for (key, owner) in claims.owners {
+            let record = numbers.get(&owner).and_then(|number| claimants.get(*number));
+            let has = |i: &Identity| i.provider == key.0 && i.provider_uid == key.1;
+            if record.is_none_or(|record| record.user.identities.iter().any(has)) {
+                taken.insert(key.clone(), (owner.clone(), None));
+            }
+            stored.entry(owner).or_default().push(key);
+        }
+        let left_out = vec![false; claimants.len()];
+        Self { claimants, numbers, claims: claims.by_identity, stored, taken, left_out, rejections: Vec::new() }
+    }
+
+    /// The claimants of an identity but for the one that has it.
+    fn losers(&self, key: &Key) -> Vec<usize> {
+        let owner = self.taken.get(key).map(|(owner, _)| owner);
+        let others = self.claims.get(key).into_iter().flatten().filter(|uid| Some(*uid) != owner);
+        others.filter_map(|uid| self.numbers.get(uid).copied()).collect()
+    }
+
+    /// Leaves out everybody who claims what the store keeps, whatever the others do.
+    fn leave_out_losers_to_the_store(&mut self) {
+        let mut all: Vec<usize> = self.taken.keys().flat_map(|key| self.losers(key)).collect();
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        self.leave_out(all);
+    }
+
+    /// Gives a user all contested identities of its record; `false`, and none, when one of them is another's.
+    fn take_all(&mut self, number: usize) -> bool {
+        let Some(claimant) = self.claimants.get(number).filter(|_| self.left_out.get(number) == Some(&false)) else {
+            return true;
+        };
+        let contested = || claimant.user.identities.iter().filter(|i| self.claims.contains_key(&key(i)));
+        let lost = contested().any(|i| self.taken.get(&key(i)).is_some_and(|(owner, _)| *owner != claimant.user.uid));
+        if !lost {
+            contested().for_each(|identity| _ = take(&mut self.taken, claimant, identity));
+        }
+        !lost
+    }
+
+    /// Leaves these users out, and those who lose by it: what somebody has in the store stays there, and so do the
+    /// identities that the record would have given up.
+    fn leave_out(&mut self, mut numbers: Vec<usize>) {
+        while let Some(number) = numbers.pop() {
+            if self.left_out.get(number) != Some(&false) {
+                continue;
+            }
+            self.rejections.extend(self.rejection(number));
+            if let Some(left_out) = self.left_out.get_mut(number) {
+                *left_out = true;
+            }
+            let Some(Claimant { user, .. }) = self.claimants.get(number) else { continue };
+            for identity in &user.identities {
+                let key = key(identity);
+                if self.taken.get(&key).is_some_and(|(owner, at)| *owner == user.uid && at.is_some()) {
+                    self.taken.remove(&key);
+                }
+            }
+            for key in self.stored.remove(&user.uid).unwrap_or_default() {
+                self.taken.insert(key.clone(), (user.uid.clone(), None));
+                numbers.extend(self.losers(&key));
+            }
+        }
+    }
+
+    /// Why a user is left out: the first of its identities that another has.
+    fn rejection(&self, number: usize) -> Option<(u64, Rejection)> {
+        let Claimant { user, at, ordinal } = self.claimants.get(number)?;
+        let (key, (owner, owner_at)) = user.identities.iter().map(key).find_map(|key| {
+            let holder = self.taken.get(&key).filter(|(owner, _)| *owner != user.uid)?;
+            Some((key, holder.clone()))
+        })?;
+        let (provider, provider_uid) = key;
+        let reason = RejectReason::IdentityTaken { provider, provider_uid, owner, owner_at };
+        Some((*ordinal, Rejection { user: user.clone(), at: *at, reason }))
     }
 }
 

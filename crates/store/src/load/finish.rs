@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Release;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::thread;
 
-use headcount_block::{Dictionary, DictionaryBuilder, Progress, RowBuf, RowRef, Totals};
+use headcount_block::{Dictionary, DictionaryBuilder, Fault, Progress, RowBuf, RowRef, Totals};
 use tempfile::TempDir;
 
 use super::combine::{Candidate, Combined, Combiner, without};
@@ -37,6 +38,8 @@ pub struct BulkLoad {
     progress: Arc<Progress>,
     /// Where unfinished files are, when not in the store.
     scratch: Option<TempDir>,
+    /// How many shards were given out.
+    shards: Arc<AtomicUsize>,
 }
 
 impl Drop for BulkLoad {
@@ -64,17 +67,26 @@ impl BulkLoad {
         progress: Arc<Progress>,
         scratch: Option<TempDir>,
     ) -> Self {
-        Self { store, base, options, progress, scratch }
+        Self { store, base, options, progress, scratch, shards: Arc::default() }
     }
 
     fn tmp(&self) -> PathBuf {
         self.scratch.as_ref().map_or_else(|| self.store.tmp(), |scratch| scratch.path().to_path_buf())
     }
 
-    /// A shard for one thread. Make as many as [`LoadOptions::threads`] says: they share the memory.
+    /// A shard for one thread. Make as many as [`LoadOptions::threads`] says: they share the memory. All of them go into
+    /// [`finish`](Self::finish), also those that nothing was pushed to.
     #[must_use]
     pub fn shard(&self) -> Shard {
-        Shard::new(self.memory_of_rows() / self.options.threads.max(1), &self.tmp())
+        self.shards.fetch_add(1, Relaxed);
+        Shard::new(self.memory_of_rows() / self.options.threads.max(1), &self.tmp(), Arc::clone(&self.shards))
+    }
+
+    /// Checks that these are all shards of this load and no others.
+    fn expect_all(&self, shards: &[Shard]) -> Result<()> {
+        let expected = self.shards.load(Relaxed);
+        let found = shards.iter().filter(|shard| Arc::ptr_eq(&shard.load, &self.shards)).count();
+        if found == expected && shards.len() == expected { Ok(()) } else { Err(Error::Shards { expected, found }) }
     }
 
     /// Bytes for rows: six tenths; a third is for index entries, the rest is slack.
@@ -83,10 +95,13 @@ impl BulkLoad {
     }
 
     /// Sorts, checks, writes and publishes what the shards hold. What is rejected goes to `rejects`; unless
-    /// [`LoadOptions::skip_rejected`] is set the first rejection fails the load.
+    /// [`LoadOptions::skip_rejected`] is set the first rejection fails the load, and `rejects` is not called.
+    ///
+    /// Commits to the store, its flushes and other writes wait while `rejects` runs: one that it makes itself, or waits for,
+    /// never ends. Let it note the rejection, and write to the store after this has returned.
     ///
     /// # Errors
-    /// [`Error::Rejected`] as above; errors of `rejects` as [`Error::Io`]; [`Error::Cancelled`]; [`Error::Closed`] when the
+    /// [`Error::Rejected`] as above; [`Error::Shards`] when `shards` are not those that [`shard`](Self::shard) gave out; errors of `rejects` as [`Error::Io`]; [`Error::Cancelled`]; [`Error::Closed`] when the
     /// store was closed or dropped meanwhile; [`Error::Poisoned`]; damage of the store. The store is unchanged after any error.
     pub fn finish(
         mut self,
@@ -96,6 +111,7 @@ impl BulkLoad {
         if !self.options.dry_run {
             self.store.check_writable()?;
         }
+        self.expect_all(&shards)?;
         self.progress.set_phase("sorting");
         close_all(&mut shards)?;
         let mut providers = DictionaryBuilder::new();
@@ -109,7 +125,7 @@ impl BulkLoad {
         // against it, or rejected records are being written away, it is checked with the commits waiting.
         if !self.options.skip_rejected {
             let mut counts = report.clone();
-            let dict = self.dictionary(providers.clone())?;
+            let dict = self.dictionary(&shards, providers.clone())?;
             let pass = self.passes(&shards, &dict, &mut counts, rejects)?;
             if let Some(report) = self.complete(pass, counts, None)? {
                 return Ok(report);
@@ -122,15 +138,21 @@ impl BulkLoad {
             store.sync_log(&mut writer)?;
         }
         self.base = store.version.load_full();
-        let dict = self.dictionary(providers)?;
+        let dict = self.dictionary(&shards, providers)?;
         let pass = self.passes(&shards, &dict, &mut report, rejects)?;
         self.complete(pass, report, Some(&mut writer))?.ok_or(Error::Busy)
     }
 
     /// The dictionary of what is written: with the providers of those users of the basis that the load unites with its own.
-    fn dictionary(&self, mut providers: DictionaryBuilder) -> Result<Arc<Dictionary>> {
-        if self.options.existing == Existing::Merge {
-            self.base.each_provider(&mut |name| Ok(providers.add(name, 0)?))?;
+    fn dictionary(&self, shards: &[Shard], mut providers: DictionaryBuilder) -> Result<Arc<Dictionary>> {
+        if self.options.existing == Existing::Merge
+            && self.base.each_provider(&mut |name| Ok(providers.add(name, 0)?)).is_err()
+        {
+            // All names of the store are too many: those of the users in question may not be, or the error is found again.
+            providers = DictionaryBuilder::new();
+            self.walk(shards, &Drops::default(), &mut |_| Ok(()), &mut |_, row| {
+                Ok(row.identities().try_for_each(|identity| providers.add(identity.provider, 1))?)
+            })?;
         }
         providers.finish().map(Arc::new).map_err(|f| Error::fault(f, &self.store.dir, 0))
     }
@@ -165,7 +187,7 @@ impl BulkLoad {
             }
             let mut claims = std::mem::take(&mut pass.claims);
             self.walk(shards, &drops, &mut |_| Ok(()), &mut |candidate, row| claims.see(candidate, row))?;
-            let left_out = claims.resolve(self.options.on_conflict, &mut drops, &mut reject)?;
+            let left_out = claims.resolve(self.options.on_conflict, skip, &mut drops, &mut reject)?;
             report.identities_ignored += left_out.identities;
             if left_out.is_nothing() {
                 // An owner in the store gives its identity up in this very load.
@@ -205,6 +227,12 @@ impl BulkLoad {
                 [] => each(&candidate, candidate.row)?,
                 numbers => each(&candidate, without(&mut buf, candidate.row, numbers)?)?,
             }
+        }
+        let (expected, found) = (shards.iter().map(|s| s.records).sum::<u64>(), combiner.taken());
+        if found != expected {
+            // Whatever became of the others: a load is all or nothing.
+            let fault = Fault::new("records of the load that came back sorted", 0, expected, found);
+            return Err(Error::fault(fault, &self.tmp(), 0));
         }
         Ok(combiner.counts)
     }
@@ -248,7 +276,7 @@ impl BulkLoad {
             if owner.user().uid() != row.uid() {
                 let (owner, user) = (owned(&owner.user())?, owned(&row.into())?);
                 let claimed = identity.to_identity().map_err(|f| Error::fault(f, &self.store.dir, 0))?;
-                claims.add(claimed, [owner.uid, user.uid])?;
+                claims.add_owned(claimed, owner.uid, user.uid)?;
             }
         }
         Ok(())
@@ -293,6 +321,7 @@ impl BulkLoad {
             existing: self.options.existing,
             hidden: pass.hidden,
             unchanged: pass.unchanged,
+            ignored: report.identities_ignored,
         };
         let seq = match writer {
             Some(writer) => publish(&self.store, writer, finished, &basis)?,

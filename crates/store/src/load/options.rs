@@ -16,7 +16,8 @@ pub enum OnDuplicate {
     Last,
 }
 
-/// What becomes of an identity that already belongs to another user.
+/// What becomes of an identity that already belongs to another user: to one of the store, unless the load replaces that by
+/// a user without it, or else to the user whose record came first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnConflict {
     /// The later user is an error.
@@ -51,7 +52,8 @@ pub struct LoadOptions {
     pub on_conflict: OnConflict,
     /// See [`Existing`].
     pub existing: Existing,
-    /// Leave out what is rejected and load the rest, instead of failing at the first.
+    /// Leave out what is rejected and load the rest, instead of failing at the first. Commits wait for as long as the load
+    /// is checked and written then, and while it shows what it rejects.
     pub skip_rejected: bool,
     /// Check everything and change nothing: the store may be open for reading.
     pub dry_run: bool,

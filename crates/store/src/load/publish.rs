@@ -35,6 +35,8 @@ pub(super) struct Basis<'a> {
     pub(super) hidden: Totals,
     /// Users of `version` that the load found as it would have written them, and left out.
     pub(super) unchanged: u64,
+    /// Identities that the load left to users of `version`, or of its own.
+    pub(super) ignored: u64,
 }
 
 /// Makes `finished` part of the store and returns its seq; `None` when commits since the basis stand against it, and it
@@ -127,6 +129,10 @@ fn agrees(
     changed: &Changed<'_>,
     hidden: &mut Totals,
 ) -> Result<bool> {
+    if basis.ignored > 0 {
+        // It may be the one that an identity was left to, and may not have it any more.
+        return Ok(false);
+    }
     let uid = match changed {
         Changed::User { user, .. } => user.uid(),
         Changed::Deleted { uid, .. } => uid.as_bytes(),

@@ -7,6 +7,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use headcount_block::checksum;
+
 use super::arena::{Arena, HEAD, Record, key};
 use super::options::Place;
 use crate::error::{Error, Result};
@@ -16,6 +18,8 @@ use crate::files;
 const BUFFER: usize = 1 << 20;
 /// The least that is read of a run at a time: below it, a merge of very many runs would do nothing but reads.
 const LEAST: usize = 16 << 10;
+/// Bytes that have a checksum of their own, in memory: reads are of whole ones.
+const SUMMED: usize = 8 << 10;
 /// Rows of an arena that are touched at a time, ahead of need: they lie in memory in the order they came.
 const AHEAD: usize = 16;
 
@@ -24,6 +28,8 @@ const AHEAD: usize = 16;
 pub(crate) struct SpilledRun {
     file: File,
     len: u64,
+    /// Of each [`SUMMED`] bytes: nothing but what was written is taken for rows.
+    sums: Vec<u64>,
     dir: PathBuf,
 }
 
@@ -31,15 +37,16 @@ impl SpilledRun {
     /// Writes the records of a sorted arena.
     pub(crate) fn write(arena: &Arena, dir: &Path) -> Result<Self> {
         let file = files::scratch(dir)?;
-        let mut run = Self { file, len: 0, dir: dir.to_path_buf() };
-        let mut buffer = Vec::with_capacity(BUFFER + BUFFER / 8);
+        let mut run = Self { file, len: 0, sums: Vec::new(), dir: dir.to_path_buf() };
+        let mut buffer: Vec<u8> = Vec::with_capacity(BUFFER + BUFFER / 8);
         for i in 0.. {
             touch_ahead(arena, i);
             let Some(record) = arena.get(i) else { break };
             record.write(&mut buffer);
             if buffer.len() >= BUFFER {
-                run.append(&buffer)?;
-                buffer.clear();
+                let whole = buffer.len() - buffer.len() % SUMMED;
+                run.append(buffer.get(..whole).unwrap_or_default())?;
+                buffer.drain(..whole);
             }
         }
         run.append(&buffer)?;
@@ -49,6 +56,20 @@ impl SpilledRun {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all_at(bytes, self.len).map_err(|e| Error::io("write a spill file in", &self.dir, e))?;
         self.len += bytes.len() as u64;
+        self.sums.extend(bytes.chunks(SUMMED).map(checksum));
+        Ok(())
+    }
+
+    /// Reads what lies at `at`, a multiple of [`SUMMED`] as the end is, unless that is the end of the run.
+    fn read(&self, target: &mut [u8], at: u64) -> Result<()> {
+        self.file.read_exact_at(target, at).map_err(|e| Error::io("read a spill file in", &self.dir, e))?;
+        let first = usize::try_from(at / SUMMED as u64).unwrap_or(usize::MAX);
+        let sums = self.sums.get(first..).unwrap_or_default();
+        for (i, bytes) in target.chunks(SUMMED).enumerate() {
+            if sums.get(i) != Some(&checksum(bytes)) {
+                return Err(files::misread(&self.dir, at + (i * SUMMED) as u64));
+            }
+        }
         Ok(())
     }
 }
@@ -99,6 +120,16 @@ impl<'r> Cursor<'r> {
         }
     }
 
+    /// Checks that a cursor without a record is at the end of what was spilled.
+    fn expect_end(&self) -> Result<()> {
+        match self {
+            Self::File { run, buffer, at, read, .. } if *read < run.len || *at < buffer.len() => {
+                Err(files::misread(&run.dir, *read))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn fill(&mut self) -> Result<()> {
         let Self::File { run, buffer, size, at, read } = self else { return Ok(()) };
         let have = buffer.len() - *at;
@@ -112,11 +143,13 @@ impl<'r> Cursor<'r> {
         // No more than the buffer was made for, but where a record is longer: with many runs, room that is only set
         // aside adds up as well.
         let from = buffer.len();
-        let more = usize::try_from(run.len - *read).unwrap_or(usize::MAX).min((*size).max(need) - from);
+        let room = (*size).saturating_sub(from);
+        let room = (room - room % SUMMED).max((need - from).next_multiple_of(SUMMED));
+        let more = usize::try_from(run.len - *read).unwrap_or(usize::MAX).min(room);
         buffer.reserve_exact(more);
         buffer.resize(from + more, 0);
         let target = buffer.get_mut(from..).unwrap_or_default();
-        run.file.read_exact_at(target, *read).map_err(|e| Error::io("read a spill file in", &run.dir, e))?;
+        run.read(target, *read)?;
         *read += more as u64;
         // A header at the end of the old buffer may have hidden the length of a longer record.
         self.fill()
@@ -129,6 +162,8 @@ pub(crate) struct Merge<'r> {
     cursors: Vec<Cursor<'r>>,
     /// The current record of each run that has one.
     heap: BinaryHeap<Reverse<Head>>,
+    /// Records that were stepped over.
+    pub(crate) taken: u64,
 }
 
 /// What orders the current record of a run.
@@ -170,9 +205,11 @@ impl<'r> Merge<'r> {
                 let mut head = Head { run, ..Head::default() };
                 head.set(&record);
                 heap.push(Reverse(head));
+            } else {
+                cursor.expect_end()?;
             }
         }
-        Ok(Self { cursors, heap })
+        Ok(Self { cursors, heap, taken: 0 })
     }
 
     /// The [`key`] of the least record: records of one UID have the same.
@@ -190,10 +227,14 @@ impl<'r> Merge<'r> {
         let Some(mut head) = self.heap.peek_mut() else { return Ok(()) };
         let Some(cursor) = self.cursors.get_mut(head.0.run) else { return Ok(()) };
         cursor.advance()?;
+        self.taken += 1;
         match cursor.record() {
             // In place: the run that has the least record often has the next one too.
             Some(record) => head.0.set(&record),
-            None => drop(PeekMut::pop(head)),
+            None => {
+                drop(PeekMut::pop(head));
+                cursor.expect_end()?;
+            }
         }
         Ok(())
     }
@@ -232,6 +273,39 @@ mod tests {
             expected.sort();
             prop_assert_eq!(got, expected);
         }
+    }
+
+    /// The rest of the run was left out, and the load ended well.
+    #[test]
+    fn a_byte_that_the_disk_changed_is_an_error() {
+        let mut arena = Arena::default();
+        let mut row = RowBuf::new();
+        for i in 0..3_000 {
+            let row = row.encode(&User::new(format!("{i:0>100}"))).unwrap();
+            arena.push(&Record { row, at: Place::default(), kind: RowKind::User });
+        }
+        let run = SpilledRun::write(&arena, &std::env::temp_dir()).unwrap();
+        let read = |run: &SpilledRun| {
+            let mut merge = Merge::new(std::iter::empty(), std::iter::once(run), 1 << 20)?;
+            let mut records = 0;
+            while merge.record().is_some() {
+                records += 1;
+                merge.advance()?;
+            }
+            Ok::<_, Error>(records)
+        };
+        assert_eq!(read(&run).unwrap(), 3_000);
+        // Of the first header, of a length, of a UID, of a row's form, of the last record.
+        for at in [0, 15, 60, 18, run.len - 1] {
+            let mut byte = [0];
+            run.file.read_exact_at(&mut byte, at).unwrap();
+            run.file.write_all_at(&[byte[0] ^ 0x40], at).unwrap();
+            let error = read(&run).map(drop).unwrap_err();
+            assert!(error.to_string().contains("run it again"), "{error}");
+            run.file.write_all_at(&byte, at).unwrap();
+        }
+        run.file.set_len(run.len - 1).unwrap();
+        assert!(matches!(read(&run), Err(Error::Io { .. })));
     }
 
     #[test]

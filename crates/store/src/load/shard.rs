@@ -1,6 +1,8 @@
 //! A shard: one thread's share of a load.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use headcount_block::{DictionaryBuilder, LimitError, RowRef};
 
@@ -18,10 +20,12 @@ pub struct Shard {
     pub(super) records: u64,
     budget: usize,
     tmp: PathBuf,
+    /// The count of shards of the load that it is of.
+    pub(super) load: Arc<AtomicUsize>,
 }
 
 impl Shard {
-    pub(super) fn new(budget: usize, tmp: &Path) -> Self {
+    pub(super) fn new(budget: usize, tmp: &Path, load: Arc<AtomicUsize>) -> Self {
         Self {
             arena: Arena::default(),
             runs: Vec::new(),
@@ -29,6 +33,7 @@ impl Shard {
             records: 0,
             budget,
             tmp: tmp.to_path_buf(),
+            load,
         }
     }
 
@@ -133,7 +138,7 @@ mod tests {
     #[test]
     fn a_load_goes_on_with_the_memory_there_is_or_ends_with_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        let mut shard = Shard::new(usize::MAX, dir.path());
+        let mut shard = Shard::new(usize::MAX, dir.path(), Arc::default());
         shard.arena.most = Some(2_000);
         let mut row = RowBuf::new();
         for i in 0..500 {

@@ -6,6 +6,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use headcount_block::checksum;
+
 use super::hash_index::{Kind, PAGE, PageBuilder, RowPlace, locate, pages_for};
 use crate::error::{Error, Result};
 use crate::files;
@@ -47,8 +49,8 @@ pub(crate) struct HashBuilder {
     dir: PathBuf,
     spill: Option<File>,
     spilled: u64,
-    /// Of each partition: offset and number of entries of each stretch in the spill file.
-    extents: Vec<Vec<(u64, usize)>>,
+    /// Of each partition: offset, number of entries and checksum of each stretch in the spill file.
+    extents: Vec<Vec<(u64, usize, u64)>>,
     /// Entries beyond which a test has the memory end.
     #[cfg(test)]
     most: Option<usize>,
@@ -122,7 +124,7 @@ impl HashBuilder {
                 bytes.extend(entry.place.pack().to_le_bytes().into_iter().take(SPILLED - 8));
             }
             file.write_all_at(&bytes, self.spilled).map_err(|e| Error::io("write a spill file in", &self.dir, e))?;
-            extents.push((self.spilled, part.len()));
+            extents.push((self.spilled, part.len(), checksum(&bytes)));
             self.spilled += bytes.len() as u64;
             part.clear();
         }
@@ -140,9 +142,12 @@ impl HashBuilder {
             return Ok(Cow::Borrowed(part));
         };
         let mut all = part.clone();
-        for (offset, count) in extents {
+        for (offset, count, sum) in extents {
             let mut bytes = vec![0; count * SPILLED];
             file.read_exact_at(&mut bytes, *offset).map_err(|e| Error::io("read a spill file in", &self.dir, e))?;
+            if checksum(&bytes) != *sum {
+                return Err(files::misread(&self.dir, *offset));
+            }
             all.extend(bytes.as_chunks::<SPILLED>().0.iter().map(|&[a, b, c, d, e, f, g, h, p, q, r, s, t]| Entry {
                 hash: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
                 place: RowPlace::unpack(u64::from_le_bytes([p, q, r, s, t, 0, 0, 0])),
@@ -267,6 +272,23 @@ mod tests {
         assert_eq!(in_memory, build(0, 10_001));
         let builder = HashBuilder::new(Kind::Uid, 1 << 30, &std::env::temp_dir());
         assert_eq!(in_memory, build_in(HashBuilder { most: Some(500), ..builder }, 10_001), "memory that ends early");
+    }
+
+    /// The entry was missing from the index, or another.
+    #[test]
+    fn a_byte_that_the_disk_changed_is_an_error() {
+        for at in [0, 3, 9] {
+            let mut builder = HashBuilder::new(Kind::Uid, 0, &std::env::temp_dir());
+            for i in 0..2_000_u64 {
+                builder.push(hash_uid([3, 4], &i.to_le_bytes()), RowPlace::of(7, 1)).unwrap();
+            }
+            let file = builder.spill.as_ref().unwrap();
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, at).unwrap();
+            file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+            let error = builder.finish(1, |_, _| Ok(())).unwrap_err();
+            assert!(error.to_string().contains("run it again"), "{error}");
+        }
     }
 
     #[test]

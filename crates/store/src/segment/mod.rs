@@ -19,6 +19,7 @@ mod tests;
 mod tombstones;
 mod writer;
 
+pub(crate) use block_index::CHECKPOINT;
 pub(crate) use hash_build::Entry;
 pub(crate) use lookup::BATCH;
 pub use lookup::UserGuard;

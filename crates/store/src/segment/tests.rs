@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use headcount_block::{Dictionary, DictionaryBuilder, Progress, RowBuf, Status, Totals, User};
+use headcount_block::{Dictionary, DictionaryBuilder, Origin, Progress, RowBuf, Status, Totals, User};
 
 use super::footer::{Footer, Section};
 use super::tombstones::Tombstone;
@@ -9,7 +9,10 @@ use super::*;
 use crate::backing::Backend;
 use crate::error::{Error, Result};
 use crate::files::Names;
+use crate::layer::Delta;
+use crate::snapshot::Snapshot;
 use crate::verify::verify_segment;
+use crate::version::Version;
 
 const BACKENDS: [Backend; 2] = [Backend::Mmap, Backend::Pread];
 
@@ -215,6 +218,61 @@ fn verification_finds_text_and_seqs_that_are_wrong() {
         let segment = Segment::open(&path, id, Backend::Auto).unwrap();
         assert_eq!(damages(&segment), [expected]);
     }
+}
+
+/// Lookups found one of the two, and verification neither.
+#[test]
+fn verification_finds_an_identity_that_two_rows_of_a_segment_carry() {
+    let mut place = Place::new();
+    let mut writer = place.writer(Some(5));
+    for n in 0..3_000 {
+        place.push(&mut writer, n, 0).unwrap();
+    }
+    let second = User::new("user1000000").with_identity("site", "own").with_identity("facebook", "f2000");
+    writer.push(&place.row.encode(&second).unwrap().into(), 0).unwrap();
+    let (path, id) = place.publish(writer, 0);
+    let segment = Segment::open(&path, id, Backend::Auto).unwrap();
+    assert_eq!(damages(&segment), ["owners of an identity in one segment"]);
+}
+
+/// Lengths of exports and places of pages come from them.
+#[test]
+fn verification_compares_the_sums_of_the_block_index() {
+    let mut place = Place::new();
+    let mut writer = place.writer(Some(5));
+    place.push(&mut writer, 1, 0).unwrap();
+    let (path, id) = place.publish(writer, 0);
+    let forged = forged(&path, |f| &mut f.block_index, |bytes| bytes[8 + 24] = 1);
+    let segment = Segment::open(&forged, id, Backend::Auto).unwrap();
+    assert_eq!(damages(&segment), ["sums of blocks in the block index"]);
+}
+
+#[test]
+fn verification_compares_the_seqs_of_segments_with_their_order() {
+    let mut place = Place::new();
+    let mut segment = |n: u64, seqs: [u64; 2]| {
+        let mut writer = place.writer(Some(seqs[0]));
+        place.push(&mut writer, n, seqs[1] - seqs[0]).unwrap();
+        let (path, id) = place.publish(writer, 0);
+        Arc::new(Segment::open(&path, id, Backend::Auto).unwrap())
+    };
+    let (old, new, beside) = (segment(1, [5, 6]), segment(1, [7, 8]), segment(2, [7, 9]));
+    let verify = |segments: &[&Arc<Segment>], users: &[u64], seq: u64| {
+        let mut totals = Totals::default();
+        users.iter().for_each(|n| totals.add_user(&RowBuf::new().encode(&user(*n)).unwrap().into()));
+        let segments: Vec<Arc<Segment>> = segments.iter().map(|s| Arc::clone(s)).collect();
+        let origin = Origin { store_id: 1, incarnation: 2, seq, time_ms: 0 };
+        let active = Delta::new([1, 2]);
+        let version = Version { origin, active, frozen: None, segments, totals, changes_floor: 0 };
+        let mut found = Vec::new();
+        let report = Snapshot(Arc::new(version)).verify(&Progress::default(), &mut |d| found.push(d.what.clone()));
+        assert_eq!(report.unwrap().damages, found.len() as u64);
+        found
+    };
+    assert_eq!(verify(&[&new, &old], &[1], 8), [""; 0]);
+    assert_eq!(verify(&[&old, &new], &[1], 8), ["seq of a user against that in an older segment"]);
+    assert_eq!(verify(&[&beside, &new, &old], &[1, 2], 9), [""; 0], "parts of one delta");
+    assert_eq!(verify(&[&beside, &new, &old], &[1, 2], 8), ["greatest seq of a segment against the manifest"]);
 }
 
 /// A search among them did not find every one: users that were deleted came back.
