@@ -135,8 +135,8 @@ fn damage(files: &mut [(PathBuf, Vec<u8>)], change: [u8; 6]) {
 
 /// Damages the manifests and segments of a store as `data` says, makes their checksums right or leaves them, and salvages it.
 ///
-/// The log stays as it is, or is gone: of what is wrong in it sled panics, which the store catches and a fuzzer does not. The
-/// test of bit rot damages it.
+/// The log stays as it is, or is gone: damage at its end looks like what a crash leaves. The test of bit rot damages it, and
+/// so does [`retold`](crate::retold).
 ///
 /// # Panics
 /// When a user comes out that never was, the damaged store is changed, or a store that nothing was done to comes out otherwise
