@@ -1,5 +1,7 @@
 //! What the fuzz targets share: users out of arbitrary bytes, and blocks built from them.
 
+mod forge;
+mod messages;
 /// A store against a model of it, shared with the test of random histories.
 #[path = "../../benches/tests/model/mod.rs"]
 #[allow(dead_code, reason = "histories out of seeds")]
@@ -11,9 +13,10 @@ mod records;
 mod salvage;
 mod stores;
 
+pub use messages::retold;
 pub use records::logged;
 pub use salvage::salvaged;
-pub use stores::{import, import_by, load, mutate, use_store};
+pub use stores::{import, import_by, load, mutate};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

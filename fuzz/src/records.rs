@@ -98,7 +98,12 @@ pub fn logged(mut data: &[u8]) {
     log.flush().expect("it is written");
     drop(log);
     let Ok(store) = Store::open_read_only(dir.path(), &Options::default()) else { return };
-    use_open(&store, &[]);
+    use_open(&store, &[], true);
+    agrees(&store);
+}
+
+/// That a scan and lookups of a store agree, whatever it holds.
+pub(crate) fn agrees(store: &Store) {
     let snapshot = store.snapshot();
     for user in snapshot.users(UidRange::all()) {
         let Ok(user) = user else { break };

@@ -11,6 +11,8 @@ use headcount_export::{Export, Format as Out};
 use headcount_import::{Format, Import, Input, Mapping};
 use headcount_store::{LoadOptions, Options, Place, RowKind, Store};
 
+use crate::forge;
+
 /// Loads `users` through one shard.
 ///
 /// # Errors
@@ -113,7 +115,10 @@ fn find(dir: &Path, ending: &str) -> Option<PathBuf> {
 }
 
 /// Changes the file that ends in `ending` as `data` says (each five bytes: a position and what to change it by; an
-/// odd first byte cuts the file off), and uses the store.
+/// odd first byte cuts the file off, and the bit above it makes the checksums right), and uses the store.
+///
+/// # Panics
+/// When something wrong is answered; with right checksums it may be.
 pub fn mutate(ending: &str, data: &[u8]) {
     let patient = patient();
     let file = find(&patient.path, ending).expect("the store has such a file");
@@ -130,30 +135,31 @@ pub fn mutate(ending: &str, data: &[u8]) {
     if kind & 1 == 1 {
         bytes.truncate(bytes.len() * usize::from(kind) / 256);
     }
+    let forged = kind & 2 == 2;
+    match ending {
+        ".seg" if forged => forge::segment(&mut bytes),
+        _ if forged => forge::manifest(&mut bytes),
+        _ => {}
+    }
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("our file");
     fs::write(&file, &bytes).expect("writable");
-    use_store(&patient.path, &patient.users);
+    if let Ok(store) = Store::open_read_only(&patient.path, &Options::default()) {
+        use_open(&store, &patient.users, !forged);
+    }
     fs::write(&file, &whole).expect("writable");
 }
 
-/// Uses a store in every way that reads; answers are right or errors.
-pub fn use_store(path: &Path, users: &[User]) {
-    if let Ok(store) = Store::open_read_only(path, &Options::default()) {
-        use_open(&store, users);
-    }
-}
-
-/// The same with a store that is open.
-pub fn use_open(store: &Store, users: &[User]) {
+/// Uses a store in every way that reads. Answers about `users` are errors, or right if they are `honest`.
+pub(crate) fn use_open(store: &Store, users: &[User], honest: bool) {
     let snapshot = store.snapshot();
     for user in users {
         if let Ok(found) = snapshot.get_user(&user.uid) {
             // A manifest that names no segment, and is whole, is an empty store: then nobody is there.
-            assert!(found.as_ref().is_none_or(|f| f == user), "a wrong user");
+            assert!(!honest || found.as_ref().is_none_or(|f| f == user), "a wrong user");
         }
         for identity in &user.identities {
             if let Ok(found) = snapshot.find_user(&identity.provider, &identity.provider_uid) {
-                assert!(found.as_ref().is_none_or(|f| f == user), "a wrong owner");
+                assert!(!honest || found.as_ref().is_none_or(|f| f == user), "a wrong owner");
             }
         }
     }

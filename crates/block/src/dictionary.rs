@@ -210,8 +210,20 @@ mod tests {
         assert!(read.names().eq([&b"often"[..], b"b", b"rare"]));
         assert!((0..3).all(|id| read.id_of(read.name(id).unwrap()) == Some(id)));
         assert_eq!((read.id_of(b"none"), read.name(3)), (None, None));
+        let cut = Dictionary::decode(b"\x01b\x04rar").unwrap_err();
+        assert_eq!((cut.what, cut.offset, cut.expected, cut.found), ("provider dictionary", 2, 4, 3));
+        let none = Dictionary::decode(b"").unwrap();
+        assert!(none.is_empty() && !read.is_empty());
+        assert!(dict.unique_id() != read.unique_id() && read.unique_id() != none.unique_id());
         // Bytes that end inside a name.
         assert!([&b"\x05ofte"[..], b"\x01b\x04", b"\x00"].iter().all(|bytes| Dictionary::decode(bytes).is_err()));
+    }
+
+    #[test]
+    fn names_that_are_common_are_looked_for_in_places_of_their_own() {
+        let names = "facebook googleplus site twitter linkedin apple amazon yahoo microsoft github paypal line wechat";
+        let slots: std::collections::BTreeSet<usize> = names.split(' ').map(|name| slot(name.as_bytes())).collect();
+        assert!(slots.len() > 10, "{slots:?}");
     }
 
     /// Every byte of a long run of zeros was taken for a name, and kept, before the first of them was looked at.

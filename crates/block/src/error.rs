@@ -169,3 +169,21 @@ impl Error {
         matches!(self, Self::Damage(_))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_is_told_with_its_place_and_its_users() {
+        let error = Fault::new("length of a block", 32, 64, 63).at(Path::new("a.seg"), 4096);
+        assert!(error.is_damage());
+        let text = "damage in a.seg at byte 4128: length of a block: expected 0x40, found 0x3f";
+        assert_eq!(error.to_string(), text);
+        let Error::Damage(damage) = error else { panic!("{error}") };
+        let with = |next: &str| Damage { uids: Some(("a".into(), next.into())), ..*damage.clone() }.to_string();
+        assert_eq!(with("b"), format!("{text} (users from UID \"a\" up to \"b\")"));
+        assert_eq!(with(""), format!("{text} (users from UID \"a\" to the end)"));
+        assert!(!Error::FutureSeq { since: 2, seq: 1 }.is_damage());
+    }
+}

@@ -206,4 +206,34 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// [`Error::TooOld`] and [`Error::FutureSeq`], damage and I/O errors, and what `each` returned.
     fn changes(&self, since: u64, each: &mut dyn FnMut(Change<'_>) -> Result<(), Error>) -> Result<(), Error>;
+
+    /// As [`measure`](Self::measure); a scan asks `go_on` at each block, and ends with its error. A source that does not know
+    /// better asks once.
+    ///
+    /// # Errors
+    /// As there, and that of `go_on`.
+    fn measure_while(
+        &self,
+        select: &Select,
+        scan: Scan,
+        go_on: &dyn Fn() -> Result<(), Error>,
+    ) -> Result<Option<Measured>, Error> {
+        go_on()?;
+        self.measure(select, scan)
+    }
+
+    /// As [`changes`](Self::changes); it asks `go_on` at each block, where nothing changed too, and ends with its error. A source
+    /// that does not know better asks once.
+    ///
+    /// # Errors
+    /// As there, and that of `go_on`.
+    fn changes_while(
+        &self,
+        since: u64,
+        go_on: &dyn Fn() -> Result<(), Error>,
+        each: &mut dyn FnMut(Change<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        go_on()?;
+        self.changes(since, each)
+    }
 }

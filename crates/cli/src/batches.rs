@@ -1,9 +1,7 @@
 //! Lines in, commits out: what `put` and `apply` have in common.
 
-use std::error::Error as StdError;
-
 use headcount::{Batch, Error, Progress, Refusal, RefuseReason, Store};
-use headcount_import::{ImportError, Line, Lines, Position, Unit};
+use headcount_import::{ImportError, Line, Lines, Operation, Position, Unit};
 
 use crate::failure::{Failure, Kind};
 
@@ -17,7 +15,7 @@ const BYTES_MAX: usize = 8 << 20;
 pub(crate) enum Cut {
     /// After so many operations.
     Operations(usize),
-    /// As late as possible.
+    /// As late as possible: what the store finds too large is committed in halves.
     Full,
 }
 
@@ -51,20 +49,11 @@ impl Applied {
     }
 }
 
-/// A failure, and what was applied before it.
-#[derive(Debug, thiserror::Error)]
-#[error("{text}")]
-struct Stopped {
-    text: String,
-    source: Box<dyn StdError + Send + Sync>,
-}
-
-/// The line of an operation.
+/// An operation, and its line.
 struct Place {
     number: u64,
     offset: u64,
-    /// What a rename asks for: the refusal does not name it.
-    new_uid: Option<String>,
+    operation: Operation,
 }
 
 /// Commits the operations of lines in batches.
@@ -72,8 +61,7 @@ pub(crate) struct Batches<'a> {
     store: &'a Store,
     progress: &'a Progress,
     cut: Cut,
-    batch: Batch,
-    /// One for each operation of the batch.
+    /// The next batch.
     places: Vec<Place>,
     /// Bytes of its lines.
     bytes: usize,
@@ -84,18 +72,17 @@ impl<'a> Batches<'a> {
     /// Commits to `store`; `progress` counts changed users and can cancel between batches.
     pub(crate) fn new(store: &'a Store, progress: &'a Progress, cut: Cut) -> Self {
         let applied = Applied { seq: store.snapshot().seq(), ..Applied::default() };
-        Self { store, progress, cut, batch: Batch::new(), places: Vec::new(), bytes: 0, applied }
+        Self { store, progress, cut, places: Vec::new(), bytes: 0, applied }
     }
 
-    /// Reads all `lines`. `read` adds the operation of a line to a batch, and gives the UID that it renames to;
-    /// `committed` is called after each batch.
+    /// Reads all `lines`. `read` gives the operation of a line; `committed` is called after each batch.
     ///
     /// # Errors
     /// The first failure, with what was applied before it.
     pub(crate) fn run(
         mut self,
         lines: &mut Lines,
-        mut read: impl FnMut(&mut Line<'_>, &mut Batch) -> Result<Option<String>, ImportError>,
+        mut read: impl FnMut(&mut Line<'_>) -> Result<Operation, ImportError>,
         mut committed: impl FnMut(&Applied) -> Result<(), Failure>,
     ) -> Result<Applied, Failure> {
         let name = lines.name().to_owned();
@@ -109,14 +96,14 @@ impl<'a> Batches<'a> {
                 self.commit(&name, &mut committed)?;
             }
             let at = line.position();
-            let new_uid = read(&mut line, &mut self.batch).map_err(|error| self.unread(error))?;
+            let operation = read(&mut line).map_err(|error| self.unread(error))?;
             self.bytes += line.len();
-            self.places.push(Place { number: at.number, offset: at.offset, new_uid });
-            if matches!(self.cut, Cut::Operations(most) if self.batch.len() >= most) {
+            self.places.push(Place { number: at.number, offset: at.offset, operation });
+            if matches!(self.cut, Cut::Operations(most) if self.places.len() >= most) {
                 self.commit(&name, &mut committed)?;
             }
         }
-        if !self.batch.is_empty() {
+        if !self.places.is_empty() {
             self.commit(&name, &mut committed)?;
         }
         Ok(self.applied)
@@ -124,8 +111,8 @@ impl<'a> Batches<'a> {
 
     /// Whether a line of `len` bytes belongs to the next batch.
     fn is_full_before(&self, len: usize) -> bool {
-        let full = self.batch.len() >= OPERATIONS_MAX || self.bytes + len > BYTES_MAX;
-        matches!(self.cut, Cut::Full) && full && !self.batch.is_empty()
+        let full = self.places.len() >= OPERATIONS_MAX || self.bytes + len > BYTES_MAX;
+        matches!(self.cut, Cut::Full) && full && !self.places.is_empty()
     }
 
     fn commit(
@@ -133,24 +120,41 @@ impl<'a> Batches<'a> {
         name: &str,
         committed: &mut impl FnMut(&Applied) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        if self.progress.is_cancelled() {
-            return Err(self.unread(ImportError::Cancelled));
+        // Of what is left, the first lines last.
+        let mut parts = vec![self.places.len()];
+        while let Some(lines) = parts.pop() {
+            if self.progress.is_cancelled() {
+                return Err(self.unread(ImportError::Cancelled));
+            }
+            let commit = match self.store.commit(self.first(lines)) {
+                Ok(commit) => commit,
+                // How large the users are that lines are about, nobody knows before.
+                Err(Error::TooLarge { .. }) if matches!(self.cut, Cut::Full) && lines > 1 => {
+                    parts.extend([lines - lines / 2, lines / 2]);
+                    continue;
+                }
+                Err(Error::Refused(refusal)) => return Err(self.refused(name, &refusal)),
+                Err(error) => return Err(self.uncommitted(lines, error)),
+            };
+            self.applied.lines = self.places.drain(..lines).next_back().map_or(self.applied.lines, |last| last.number);
+            self.applied.operations += lines as u64;
+            self.applied.changed += commit.changed;
+            self.applied.batches += 1;
+            self.applied.seq = commit.seq;
+            self.progress.add_users(commit.changed);
+            committed(&self.applied).map_err(|failure| self.stopped(failure, true))?;
         }
-        let operations = self.batch.len() as u64;
-        let commit = match self.store.commit(std::mem::take(&mut self.batch)) {
-            Ok(commit) => commit,
-            Err(Error::Refused(refusal)) => return Err(self.refused(name, &refusal)),
-            Err(error) => return Err(self.uncommitted(error)),
-        };
-        self.applied.lines = self.places.last().map_or(self.applied.lines, |place| place.number);
-        self.applied.operations += operations;
-        self.applied.changed += commit.changed;
-        self.applied.batches += 1;
-        self.applied.seq = commit.seq;
-        self.places.clear();
         self.bytes = 0;
-        self.progress.add_users(commit.changed);
-        committed(&self.applied)
+        Ok(())
+    }
+
+    /// The operations of the first `lines` that wait.
+    fn first(&self, lines: usize) -> Batch {
+        let mut batch = Batch::new();
+        for place in self.places.iter().take(lines) {
+            add(&mut batch, place.operation.clone());
+        }
+        batch
     }
 
     /// An input that cannot be read, or a line that is no operation.
@@ -169,26 +173,36 @@ impl<'a> Batches<'a> {
 
     fn refused(&self, name: &str, refusal: &Refusal) -> Failure {
         let place = self.places.get(refusal.operation);
-        let what = refusal_text(refusal, place.and_then(|place| place.new_uid.as_deref()));
+        let new_uid = place.and_then(|place| match &place.operation {
+            Operation::Rename { new_uid, .. } => Some(new_uid.as_str()),
+            _ => None,
+        });
+        let what = refusal_text(refusal, new_uid);
         let Some(place) = place else { return self.stopped(Failure::failed(what), true) };
         let at = Position { file: name.to_owned(), unit: Unit::Line, number: place.number, offset: place.offset };
         self.stopped(Failure::failed(format!("{at}: {what}")).hint(self.go_on(place.number)), true)
     }
 
-    fn uncommitted(&self, error: Error) -> Failure {
-        let settled = matches!(error, Error::TooLarge { .. } | Error::Limit(_) | Error::Cancelled);
-        let (first, last) = (self.places.first(), self.places.last());
+    /// A batch of the first `lines` that the store cannot take.
+    fn uncommitted(&self, lines: usize, error: Error) -> Failure {
+        let is_too_large = matches!(error, Error::TooLarge { .. });
+        let settled = is_too_large || matches!(error, Error::Limit(_) | Error::Cancelled);
+        let (first, last) = (self.places.first(), self.places.iter().take(lines).next_back());
         let mut failure = Failure::from(error);
         if settled && let (Some(first), Some(last)) = (first, last) {
             failure =
                 Failure { error: format!("lines {} to {}: {failure}", first.number, last.number).into(), ..failure };
+        }
+        if is_too_large && lines > 1 {
+            failure =
+                failure.hint("a smaller --batch makes smaller batches; `headcount import` takes any number of users");
         }
         self.stopped(failure, settled)
     }
 
     fn stopped(&self, failure: Failure, settled: bool) -> Failure {
         let text = format!("{failure}; {}", self.applied.note(settled));
-        Failure { error: Box::new(Stopped { text, source: failure.error }), ..failure }
+        failure.reworded(text)
     }
 
     /// What to do about a line that cannot be applied.
@@ -198,6 +212,18 @@ impl<'a> Batches<'a> {
             lines => format!("mend line {bad} and run the command with the lines from {} on", lines + 1),
         }
     }
+}
+
+/// Adds an operation to a batch.
+fn add(batch: &mut Batch, operation: Operation) {
+    match operation {
+        Operation::Put(user) => batch.put(user),
+        Operation::Link { uid, identity } => batch.link(uid, identity),
+        Operation::Unlink { uid, identity } => batch.unlink(uid, identity),
+        Operation::SetStatus { uid, status } => batch.set_status(uid, status),
+        Operation::Rename { uid, new_uid } => batch.rename(uid, new_uid),
+        Operation::Delete { uid } => batch.delete(uid),
+    };
 }
 
 /// What is wrong with an operation; `new_uid`: what a rename asked for.

@@ -8,7 +8,7 @@ use crate::cmd;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  failed: nothing was changed (put, apply: the message names what was applied before)
+  1  failed: nothing was changed (put, apply, delete: the message names what was done before)
   2  the command line is wrong
   3  done, but records were rejected (import)
   4  a user or an identity is not there

@@ -12,6 +12,9 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let (kind, hint) = match &error {
             Error::Cancelled => (Kind::Cancelled, None),
+            Error::Unfinished => {
+                (Kind::Cancelled, Some("the next command that writes removes what is left of them".to_owned()))
+            }
             Error::Damage(_) => (Kind::Damage, Some(DAMAGE.to_owned())),
             Error::NotFound { path } => (
                 Kind::Failed,
@@ -63,6 +66,8 @@ impl From<ExportError> for Failure {
             ExportError::Cancelled => (Kind::Cancelled, None),
             ExportError::Settings(_) => (Kind::Usage, None),
             error if error.is_damage() => (Kind::Damage, Some(DAMAGE.to_owned())),
+            // What is written in place stays as far as it came.
+            ExportError::Write { source, .. } if is_full(source) => (Kind::Failed, Some(ROOM.to_owned())),
             ExportError::Write { source, .. }
             | ExportError::File { source, .. }
             | ExportError::NoSpace { source, .. } => (Kind::Failed, io_hint(source)),
@@ -174,6 +179,7 @@ fn config_hint(error: &io::Error) -> Option<String> {
 pub(crate) const DAMAGE: &str = "`headcount verify STORE` lists all damage; restore the store from a backup, import its users again, or take what \
      is intact with `headcount salvage STORE NEW`";
 
+const ROOM: &str = "make room on that file system and run the command again";
 const NO_SPACE: &str = "make room on that file system and run the command again: nothing is left half done";
 
 /// What to do about a record that cannot be loaded.
@@ -194,10 +200,14 @@ fn input_hint(error: &ImportError) -> Option<String> {
 /// What to do about an error of the system.
 pub(crate) fn io_hint(error: &io::Error) -> Option<String> {
     let hint = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => NO_SPACE,
+        _ if is_full(error) => NO_SPACE,
         io::ErrorKind::PermissionDenied => "look at the owner and the permissions of that path",
         io::ErrorKind::ReadOnlyFilesystem => "choose a path on a file system that can be written",
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use crate::client::HttpError;
+
 /// What a command that ran to its end reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -77,11 +79,33 @@ impl Failure {
         self
     }
 
-    /// Whether the reader of our output went away.
+    /// Says `text` instead; what happened stays its cause.
+    #[must_use]
+    pub(crate) fn reworded(self, text: String) -> Self {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{text}")]
+        struct Reworded {
+            text: String,
+            source: Box<dyn Error + Send + Sync>,
+        }
+        Self { error: Box::new(Reworded { text, source: self.error }), ..self }
+    }
+
+    /// Of a report that cannot be written: says what is done all the same, in its first line.
+    #[must_use]
+    pub(crate) fn after(self, done: &str) -> Self {
+        let text = format!("{self}; this is done all the same: {}", done.lines().next().unwrap_or_default());
+        self.reworded(text)
+    }
+
+    /// Whether the reader of our output went away; a connection that is gone is an error like others.
     #[must_use]
     pub(crate) fn is_broken_pipe(&self) -> bool {
         let mut next: Option<&(dyn Error + 'static)> = Some(&*self.error);
         while let Some(error) = next {
+            if error.is::<HttpError>() {
+                return false;
+            }
             if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
                 return true;
             }
@@ -155,5 +179,13 @@ mod tests {
         assert!(Failure::failed(Outer(pipe())).is_broken_pipe());
         assert!(Failure::failed(io::Error::other(Outer(pipe()))).is_broken_pipe());
         assert!(!Failure::failed(Outer(io::Error::other("disk full"))).is_broken_pipe());
+        let authority = "127.0.0.1:1".to_owned();
+        let unreached = HttpError::Unreached { authority, source: pipe().into(), passing: true };
+        for of_connection in [HttpError::Broken { source: pipe() }, unreached] {
+            let failure = Failure::from(of_connection);
+            assert!(!failure.is_broken_pipe());
+            assert!(failure.to_string().ends_with(&pipe().to_string()), "{failure}");
+            assert!(!Failure::failed(Outer(io::Error::other(failure.error))).is_broken_pipe());
+        }
     }
 }

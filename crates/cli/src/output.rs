@@ -3,14 +3,20 @@
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
 use crate::failure::Failure;
 use crate::ui;
+
+/// Files that hold users are for their owner alone, as exports are.
+const MODE: u32 = 0o600;
+/// Symbolic links followed before it is called a loop, as Linux does.
+const LINKS_MAX: usize = 40;
 
 /// An open destination; dropped before [`finish`](Self::finish), a regular file is as it was before.
 #[derive(Debug)]
@@ -43,7 +49,7 @@ impl Target {
     /// # Errors
     /// When it cannot be written.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, Failure> {
-        let Some(path) = path.filter(|path| *path != Path::new("-")) else {
+        let Some(path) = named(path) else {
             return Ok(Self {
                 kind: TargetKind::Stream(ui::stdout_file()?),
                 name: "standard output".into(),
@@ -76,9 +82,58 @@ impl Target {
     }
 }
 
+/// The file that is named; none for standard output.
+fn named(path: Option<&Path>) -> Option<&Path> {
+    path.filter(|path| *path != Path::new("-"))
+}
+
+/// Follows symbolic links to a path that is none, whether or not it exists.
+///
+/// # Errors
+/// When they lead in a circle.
+pub(crate) fn resolve(path: &Path) -> io::Result<PathBuf> {
+    let mut at = path.to_path_buf();
+    for _ in 0..LINKS_MAX {
+        match fs::read_link(&at) {
+            Ok(to) => at = at.parent().unwrap_or_else(|| Path::new("")).join(to),
+            // Not a link, or not there: opening it says the rest.
+            Err(_) => return Ok(at),
+        }
+    }
+    Err(Errno::LOOP.into())
+}
+
+/// Whether what is written to both comes to one place, where one would replace the other or stand in its midst; `-` and
+/// none are standard output. Devices keep nothing.
+pub(crate) fn is_same_place(one: Option<&Path>, other: Option<&Path>) -> bool {
+    let (one, other) = (named(one), named(other));
+    let found = |path: Option<&Path>| match path {
+        Some(path) => fs::metadata(path).ok(),
+        None => ui::stdout_file().ok().and_then(|stdout| stdout.metadata().ok()),
+    };
+    match (one, other, found(one), found(other)) {
+        (None, None, ..) => true,
+        (_, _, Some(one), Some(other)) => {
+            !one.file_type().is_char_device() && (one.dev(), one.ino()) == (other.dev(), other.ino())
+        }
+        (Some(one), Some(other), None, None) => place(one).is_some_and(|one| place(other) == Some(one)),
+        _ => false,
+    }
+}
+
+/// The place of a file that is not there: the directory that it would be in, and its name.
+fn place(path: &Path) -> Option<PathBuf> {
+    let path = resolve(path).ok()?;
+    Some(fs::canonicalize(dir_of(&path)).ok()?.join(path.file_name()?))
+}
+
+fn dir_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
+
 fn open_named(path: &Path) -> io::Result<TargetKind> {
-    // A link is followed: the file it names is replaced, not the link.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    // The file that a link names is replaced, not the link.
+    let path = resolve(path)?;
     match fs::metadata(&path) {
         Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
         Ok(found) if !found.is_file() => {
@@ -86,13 +141,11 @@ fn open_named(path: &Path) -> io::Result<TargetKind> {
         }
         _ => {}
     }
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let file = tempfile::Builder::new()
         .prefix(".headcount-")
         .suffix(".partial")
-        // Cut by the umask, as of any file that a command writes.
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(dir)?;
+        .permissions(Permissions::from_mode(MODE))
+        .tempfile_in(dir_of(&path))?;
     Ok(TargetKind::Replacing(file, path))
 }
 
@@ -132,6 +185,28 @@ impl SharedTarget {
         let written = target.as_ref().and_then(Target::written);
         target.map_or(Ok(()), Target::finish)?;
         Ok(written)
+    }
+
+    /// As [`finish`](Self::finish), before what is of no use without it; with `sync`, it survives a power cut.
+    ///
+    /// # Errors
+    /// As there, and when it cannot be synced.
+    pub(crate) fn finish_first(self, sync: bool) -> Result<(), Failure> {
+        let failed = |path: &Path| {
+            let path = path.to_path_buf();
+            |source| Failure::failed(WriteError { path, source })
+        };
+        let path = match self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|target| &target.kind) {
+            Some(TargetKind::Replacing(file, path)) if sync => {
+                file.as_file().sync_all().map_err(failed(path))?;
+                Some(path.clone())
+            }
+            _ => None,
+        };
+        self.finish()?;
+        let Some(path) = path else { return Ok(()) };
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed(dir))
     }
 }
 

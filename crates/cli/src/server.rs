@@ -147,8 +147,9 @@ pub(crate) fn serve(args: &Args, ui: &Ui) -> Result<(), Failure> {
     signals.close();
     // It has nothing left to wait for.
     let _joined: thread::Result<()> = thread.join();
-    stores.retain(None);
+    // Before anybody else can have the stores, and say so.
     drop(records);
+    stores.retain(None);
     ui.note("stopped");
     Ok(ran?)
 }
@@ -193,7 +194,9 @@ impl Reload {
                 tracing::info!(sites = sites.iter().count(), "the configuration was read anew");
             }
             Err(failure) => {
-                tracing::error!(error = %failure, "the configuration was not taken over; all stays as it was")
+                tracing::error!(error = %failure, "the configuration was not taken over; all stays as it was");
+                // Stores that it names were opened before it was refused.
+                self.stores.retain(Some(&server.sites()));
             }
         }
         headcount_server::ready();
@@ -317,5 +320,45 @@ mod tests {
         assert_eq!(url("10.0.0.1:1", true), "https://10.0.0.1:1");
         let public = Config { public_urls: vec!["https://users.example/".to_owned()], ..Config::default() };
         assert_eq!(url_of(&public, "10.0.0.1:1".parse().unwrap(), false), "https://users.example");
+    }
+
+    #[test]
+    fn a_reload_that_is_refused_leaves_no_store_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("headcount.toml");
+        let site = |name: &str| {
+            let (store, secret) = (dir.path().join(name), dir.path().join(format!("{name}.secret")));
+            if !store.exists() {
+                Store::create(&store, &Options::default()).unwrap().close().unwrap();
+                fs::write(&secret, "c2VjcmV0").unwrap();
+                fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+            }
+            format!("[[site]]\napi_key = \"{name}\"\nstore = {store:?}\nsecrets = [{{ file = {secret:?} }}]\n")
+        };
+        let listen = "[[listen]]\naddress = \"127.0.0.1:0\"\n";
+        fs::write(&file, format!("{listen}{}", site("one"))).unwrap();
+        let listener = Listener {
+            listen: None,
+            tls_cert: None,
+            tls_key: None,
+            plain_http: false,
+            insecure_loopback: false,
+            public_urls: Vec::new(),
+            trusted_proxies: Vec::new(),
+        };
+        let origin = Origin { file: file.clone(), listener, metrics: None };
+        let config = origin.read().unwrap();
+        let stores = Arc::new(Stores::default());
+        let server = Server::bind(&config, &stores.sites(&config).unwrap()).unwrap();
+        let reload = Reload { origin, stores: Arc::clone(&stores), audit: None };
+        // Limits need a restart.
+        fs::write(&file, format!("limits = {{ queue = 7 }}\n{listen}{}{}", site("one"), site("two"))).unwrap();
+        reload.run(&server.handle());
+        Store::open(dir.path().join("two"), &Options::default()).unwrap().close().unwrap();
+        assert!(Store::open(dir.path().join("one"), &Options::default()).is_err(), "it is served");
+        fs::write(&file, format!("{listen}{}{}", site("one"), site("two"))).unwrap();
+        reload.run(&server.handle());
+        assert_eq!(server.handle().sites().iter().count(), 2);
+        assert!(Store::open(dir.path().join("two"), &Options::default()).is_err(), "it is served");
     }
 }

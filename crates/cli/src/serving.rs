@@ -54,7 +54,12 @@ impl Serving {
     pub(crate) fn publish(&self, store: &Path) -> io::Result<Record> {
         let path = record_of(store);
         let new = beside(&path, ".new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        // What is left of a server that was killed meanwhile, or a link that somebody else put there.
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         file.write_all(&serde_json::to_vec(self)?)?;
         fs::rename(&new, &path)?;
         Ok(Record(path))
@@ -100,5 +105,21 @@ mod tests {
         );
         drop(record);
         assert_eq!(Serving::find(&store, Some(7)), None);
+    }
+
+    /// The directory beside a store may be one that others write to.
+    #[test]
+    fn a_record_is_written_to_a_file_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, other) = (dir.path().join("site.hc"), dir.path().join("other"));
+        fs::create_dir(&store).unwrap();
+        fs::write(&other, "of somebody else").unwrap();
+        std::os::unix::fs::symlink(&other, dir.path().join("site.hc.serving.new")).unwrap();
+        let (url, api_key) = ("http://127.0.0.1:8080".to_owned(), "3_a".to_owned());
+        let serving = Serving { pid: 7, url, api_key, secret_file: None };
+        let record = serving.publish(&store).unwrap();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "of somebody else");
+        assert_eq!(Serving::find(&store, Some(7)), Some(serving));
+        assert!(!record.0.is_symlink());
     }
 }

@@ -109,11 +109,11 @@ fn is_empty_dir(path: &Path) -> bool {
     fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
-/// As [`write`], and makes the store where there is none; one that was made goes again when the work fails before anything
+/// As [`write()`], and makes the store where there is none; one that was made goes again when the work fails before anything
 /// is written.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub(crate) fn write_or_make<T>(
     path: &Path,
     ui: &Ui,

@@ -58,10 +58,10 @@ impl Ui {
     /// What a command did: as one line of JSON on standard output, or else as a message.
     ///
     /// # Errors
-    /// Those of writing, a broken pipe among them.
+    /// Those of writing, a broken pipe among them; the failure says what is done.
     pub(crate) fn report(&self, json: bool, report: &impl serde::Serialize, text: &str) -> Result<(), Failure> {
         if json {
-            return print_json(report);
+            return print_json(report).map_err(|failure| failure.after(text));
         }
         self.note(text);
         Ok(())

@@ -501,6 +501,32 @@ fn a_silent_server_is_given_up() {
     run.says(&["nothing came from the server for 1 seconds", "hint: --timeout SECONDS waits longer"]);
 }
 
+/// A broken pipe is that of standard output: one of the connection is an error like others, and says so.
+#[test]
+fn a_server_that_closes_the_connection_is_named() {
+    let tries = 12;
+    let scripts = (0..2 * tries).map(|_| raw(""));
+    let (scratch, server) = (scratch(), Server::with(scripts, |stream, _, _| drop(stream)));
+    for args in [&["limit=10"][..], &["-o", "u.csv"]] {
+        for _ in 0..tries {
+            let run = call(&scratch, &server, args).exits(1).says(&["error: "]);
+            assert_eq!((run.out.as_str(), names(&scratch)), ("", Vec::new()), "{}", run.err);
+        }
+    }
+}
+
+#[test]
+fn a_link_is_followed_whether_or_not_there_is_something() {
+    let csv = || answer(200, &[CSV, TAG], "uid,provider,providerUID\r\n");
+    let (scratch, server) = (scratch(), Server::new([csv(), csv()]));
+    std::os::unix::fs::symlink("u.csv", scratch.path("link")).unwrap();
+    for _ in 0..2 {
+        call(&scratch, &server, &["-o", "link", "format=csv"]).exits(0);
+        assert!(scratch.path("link").is_symlink());
+        assert_eq!((scratch.read("u.csv").lines().count(), names(&scratch).len()), (1, 2));
+    }
+}
+
 #[test]
 fn a_manifest_of_the_file_before_goes() {
     let scratch = scratch();

@@ -4,8 +4,9 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::Stdio;
 
-use common::{Scratch, names};
+use common::{Run, Scratch, names};
 
 const CALL: &str = "0123456789abcdef0123456789abcdef";
 const TIME: &str = "2015-03-22T11:42:25.943Z";
@@ -123,6 +124,19 @@ fn a_file_is_replaced_only_by_a_whole_export() {
     scratch.run(&["export", "s", "-o", "/dev/full"]).exits(1).says(&["/dev/full"]);
     scratch.run(&["export", "s", "-o", "/dev/null"]).exits(0);
     assert_eq!(names(&scratch.path("out")), ["link.json", "users.json"]);
+}
+
+/// What is written in place is half done then.
+#[test]
+fn a_full_disk_behind_standard_output_is_not_called_clean() {
+    let scratch = Scratch::new();
+    scratch.store("1000");
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let run = Run::from(scratch.command(&["export", "s"]).stdout(full()).stderr(Stdio::piped()).output().unwrap());
+    let run = run.exits(1).says(&["standard output", "make room"]);
+    assert!(!run.err.contains("half done"), "{}", run.err);
+    let run = scratch.run(&["export", "s", "-o", "/dev/full"]).exits(1).says(&["/dev/full", "make room"]);
+    assert!(!run.err.contains("half done"), "{}", run.err);
 }
 
 #[test]

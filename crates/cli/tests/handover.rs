@@ -2,7 +2,12 @@
 
 mod common;
 
-use common::{Scratch, content};
+use std::fs;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use common::{Run, Scratch, content};
 
 const FORMATS: [&str; 4] = ["auth0", "firebase", "keycloak", "kratos"];
 
@@ -88,6 +93,28 @@ fn what_has_no_place_ends_the_export_unless_that_is_allowed() {
     // On standard output nothing can be taken back: the document is not closed.
     let cut = scratch.run(&["export", "s", "--format", "firebase"]).exits(1);
     assert!(serde_json::from_str::<serde_json::Value>(&cut.out).is_err(), "{}", cut.out);
+}
+
+/// What was left out is on its place before what was written: no end of the command leaves the one without the other.
+#[test]
+fn what_was_left_out_takes_its_name_first() {
+    let scratch = three();
+    assert!(Command::new("mkfifo").arg(scratch.path("out.json")).status().unwrap().success());
+    let partial = ["--allow-partial", "--rejects", "left", "--fsync"];
+    let args = [&["export", "s", "--format", "firebase", "-o", "out.json"], &partial[..]].concat();
+    let child = scratch.command(&args).stderr(Stdio::piped()).spawn().unwrap();
+    // It waits for a reader of the pipe, with the other file begun.
+    while !scratch.names().iter().any(|name| name.ends_with(".partial")) {
+        sleep(Duration::from_millis(5));
+    }
+    fs::create_dir_all(scratch.path("left/there")).unwrap();
+    let out = scratch.read("out.json");
+    Run::from(child.wait_with_output().unwrap()).exits(1).says(&["left"]);
+    assert_eq!(out, "", "it was written without what was left out");
+    fs::remove_dir_all(scratch.path("left")).unwrap();
+    fs::remove_file(scratch.path("out.json")).unwrap();
+    scratch.run(&args).exits(3);
+    assert_eq!(scratch.names(), ["left", "out.json", "s"]);
 }
 
 #[test]

@@ -29,6 +29,11 @@ impl<'a> Body<'a> {
         Self { layout, sink, progress, begun: false, counts, bytes: 0, user_bytes: 0 }
     }
 
+    /// Whom progress is reported to.
+    pub(crate) const fn progress(&self) -> Option<&'a Progress> {
+        self.progress
+    }
+
     /// The head, and some users, are elsewhere.
     pub(crate) const fn go_on(&mut self) {
         self.begun = true;

@@ -25,6 +25,7 @@ use crate::fields::Fields;
 use crate::format::Format;
 use crate::manifest::{Manifest, ManifestFile};
 use crate::pipeline::panic_text;
+use crate::simple::is_formula;
 use content::Content;
 use error::Halt;
 pub use error::{CheckError, Problem};
@@ -41,7 +42,7 @@ pub struct CheckReport {
     pub compression: Option<&'static str>,
     /// Its fields, where they are known.
     pub fields: Option<Fields>,
-    /// Users; `None` where the content does not show where one ends.
+    /// Users; `None` where the content does not show where one ends. With [`Unchecked::Guard`] the least that there can be.
     pub users: Option<u64>,
     /// UIDs of users who are gone; `None` when it is no export of changes, or an empty one.
     pub deleted: Option<u64>,
@@ -73,7 +74,8 @@ pub enum Unchecked {
     Order,
     /// Rows do not show where one user ends and another begins.
     Users,
-    /// It is not known whether apostrophes before some values are the formula guard's.
+    /// It is not known whether apostrophes before some values are the formula guard's: with it, `'=a` and `=a` look like one
+    /// user.
     Guard,
 }
 
@@ -87,7 +89,10 @@ impl fmt::Display for Unchecked {
             Self::Unchanged => "whether it is unchanged: a value may have been replaced by another",
             Self::Order => "order and repetition of users: it has no UIDs",
             Self::Users => "the number of users: without UIDs its rows do not show where one ends",
-            Self::Guard => "whether apostrophes before some UIDs belong to them: they may be those of a formula guard",
+            Self::Guard => {
+                "whether apostrophes before some UIDs belong to them: they may be those of a formula guard, and what looks like \
+                 one user may be two whose UIDs differ by one alone"
+            }
         })
     }
 }
@@ -237,13 +242,9 @@ fn unchanged(entry: Option<&ManifestFile>, passed: &Passed) -> Result<(), Proble
 
 fn report(found: Found, passed: Passed, manifest: Option<&Manifest>) -> Result<CheckReport, Problem> {
     let Found { format, compression, content, content_bytes } = found;
-    let guarded = manifest.is_some_and(|manifest| manifest.formula_guard);
-    let uid = |uid: &[u8]| {
-        let uid = if guarded { tally::unguarded(uid) } else { uid };
-        String::from_utf8_lossy(uid).into_owned()
-    };
+    let uid = |uid: &[u8]| String::from_utf8_lossy(uid).into_owned();
     let tally = &content.tally;
-    let report = CheckReport {
+    let mut report = CheckReport {
         format,
         compression,
         fields: manifest.map(|manifest| manifest.fields).or(content.fields),
@@ -259,14 +260,20 @@ fn report(found: Found, passed: Passed, manifest: Option<&Manifest>) -> Result<C
     };
     if let Some(manifest) = manifest {
         as_stated(manifest, &report, &content)?;
+        if manifest.formula_guard {
+            // The file alone does not say which of its apostrophes are the guard's, nor which rows are of two users.
+            report.users = report.users.map(|_| manifest.users);
+            (report.first_uid, report.last_uid) = (manifest.first_uid.clone(), manifest.last_uid.clone());
+        }
     }
     Ok(report)
 }
 
 /// Compares what was found with what the manifest states.
 fn as_stated(manifest: &Manifest, report: &CheckReport, content: &Content) -> Result<(), Problem> {
+    let possible = |least: u64| manifest.users.clamp(least, least.saturating_add(content.tally.alike));
     let counts = [
-        ("users", manifest.users, report.users),
+        ("users", manifest.users, report.users.map(possible)),
         ("deleted UIDs", manifest.deleted.unwrap_or_default(), Some(report.deleted.unwrap_or_default())),
         ("identities", manifest.identities, Some(report.identities)),
         ("bytes of content", manifest.content_bytes.unwrap_or(report.content_bytes), Some(report.content_bytes)),
@@ -276,14 +283,19 @@ fn as_stated(manifest: &Manifest, report: &CheckReport, content: &Content) -> Re
             return Err(Problem::Count { what, by: "the manifest", expected, found });
         }
     }
-    let text = |uid: &Option<String>| uid.clone().unwrap_or_else(|| "none".to_owned());
     let none = || "none".to_owned();
+    let text = |uid: &Option<String>| uid.clone().unwrap_or_else(none);
+    // As it stands in the file.
+    let stated = |uid: &Option<String>| {
+        let guarded = uid.as_ref().filter(|uid| manifest.formula_guard && is_formula(uid.as_bytes()));
+        guarded.map_or_else(|| text(uid), |uid| format!("'{uid}"))
+    };
     let fields = content.fields.map_or_else(|| manifest.fields, |fields| same_order(fields, manifest));
     let trailer = content.trailer.as_ref();
     let pairs = [
         ("the fields", manifest.fields.to_string(), fields.to_string()),
-        ("the first UID", text(&manifest.first_uid), text(&report.first_uid)),
-        ("the last UID", text(&manifest.last_uid), text(&report.last_uid)),
+        ("the first UID", stated(&manifest.first_uid), text(&report.first_uid)),
+        ("the last UID", stated(&manifest.last_uid), text(&report.last_uid)),
         (
             "the compression",
             manifest.compression.clone().unwrap_or_else(none),

@@ -75,16 +75,12 @@ impl Destination {
         };
         match file::open(path)? {
             Target::InPlace(mut file) => self.stream(&mut file, &path.display().to_string(), fill),
-            Target::Replace(partial) => match self.partial(&partial, fill) {
-                Ok(done) => {
-                    partial.place(None, self.fsync)?;
-                    Ok(done)
-                }
-                Err(error) => {
-                    partial.discard();
-                    Err(error)
-                }
-            },
+            Target::Replace(partial) => {
+                let done = self.partial(&partial, fill);
+                let placed = done.and_then(|done| Ok(partial.place(None, self.fsync).map(|()| done)?));
+                // There is no record that it could be resumed by.
+                placed.inspect_err(|_| partial.discard())
+            }
         }
     }
 
@@ -225,6 +221,21 @@ mod tests {
         let bytes = text.len() as u64;
         assert_eq!((done, written), (7, Written { bytes, content_bytes: bytes }));
         assert!(fs::read(&path).unwrap() == text);
+        assert_eq!(names(dir.path()), ["out"]);
+    }
+
+    /// There is no record that it could be resumed by.
+    #[test]
+    fn what_cannot_be_put_in_place_does_not_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let outcome = Destination::new(path.clone()).write::<(), Error>(|out| {
+            out.write_all(b"text").map_err(failed)?;
+            fs::create_dir(&path).unwrap();
+            Ok(())
+        });
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, Error::File { op: "rename", .. }), "{error}");
         assert_eq!(names(dir.path()), ["out"]);
     }
 

@@ -56,6 +56,17 @@ pub enum Error {
         /// The file that the other export has locked.
         path: PathBuf,
     },
+    /// The file in work was removed, or another one has its name: somebody gave this export up. What was to be replaced is
+    /// as it was.
+    #[error(
+        "expected {} to be what this export wrote, found another file or none; nothing was put in place: export again, \
+         and let nobody remove or replace that file meanwhile",
+        path.display()
+    )]
+    Taken {
+        /// The file in work.
+        path: PathBuf,
+    },
     /// A broken export that cannot be continued.
     #[error(transparent)]
     Resume(#[from] ResumeError),

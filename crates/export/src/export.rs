@@ -405,7 +405,7 @@ impl<S: Source + Clone + 'static> Export<S> {
         self.check()?;
         // Without a limit the sums are good to have, but nothing depends on them.
         let scan = if self.limit.is_some() { Scan::Allowed } else { Scan::Never };
-        Plan::new(&self.source, &self.select(), scan)
+        Plan::new(&self.source, &self.select(), scan, self.progress.as_deref())
     }
 
     /// The layout without settings that do not apply to its format.

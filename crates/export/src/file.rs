@@ -193,7 +193,7 @@ impl Partial {
     }
 
     /// Removes the file in work, unless somebody else has taken its name.
-    pub(crate) fn discard(self) {
+    pub(crate) fn discard(&self) {
         if self.is_named() {
             self.remove_both();
         }
@@ -252,10 +252,14 @@ impl Partial {
     /// Without a manifest, that of the file that is replaced goes.
     ///
     /// # Errors
-    /// When writing, syncing or renaming fails. The file in work and its record stay then.
-    pub(crate) fn place(self, manifest: Option<&Manifest>, sync: bool) -> Result<(), Error> {
-        if sync {
-            self.file.sync_all().map_err(failed("sync", &self.path))?;
+    /// [`Error::Taken`] when the name is another file's, and when writing, syncing or renaming fails. The file in work and its
+    /// record stay then, but for a file that cannot be synced.
+    pub(crate) fn place(&self, manifest: Option<&Manifest>, sync: bool) -> Result<(), Error> {
+        self.check_name()?;
+        if sync && let Err(error) = self.file.sync_all() {
+            // What did not reach the disk counts as written from now on: resuming would find it in memory, and sync nothing.
+            self.discard();
+            return Err(failed("sync", &self.path)(error));
         }
         let sidecar = beside(&self.target, MANIFEST)?;
         match manifest {
@@ -263,6 +267,8 @@ impl Partial {
             None if Manifest::is_one(&sidecar) => remove(&sidecar)?,
             None => {}
         }
+        // Syncing takes its time. A rename is of whatever has the name.
+        self.check_name()?;
         fs::rename(&self.path, &self.target).map_err(failed("rename", &self.path))?;
         if sync {
             sync_dir(&self.target)?;
@@ -283,6 +289,10 @@ impl Partial {
         // Nobody is left to tell; the next export to this place overwrites them.
         let _: Result<(), Error> = beside(&self.target, RECORD).and_then(|record| remove(&record));
         let _: io::Result<()> = fs::remove_file(&self.path);
+    }
+
+    fn check_name(&self) -> Result<(), Error> {
+        if self.is_named() { Ok(()) } else { Err(Error::Taken { path: self.path.clone() }) }
     }
 
     /// Whether the name still is this file's.
@@ -339,18 +349,4 @@ fn claim(path: &Path, create: bool) -> Result<Option<File>, Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_room_is_found_before_the_work() {
-        let dir = tempfile::tempdir().unwrap();
-        let partial = Partial::create(dir.path().join("out")).unwrap();
-        partial.reserve(4096).unwrap();
-        assert_eq!(partial.file.metadata().unwrap().len(), 0, "a killed export must not look whole");
-        let error = partial.reserve(1 << 62).unwrap_err();
-        assert!(matches!(error, Error::NoSpace { needed, .. } if needed == 1 << 62), "{error}");
-        drop(partial);
-        assert_eq!(dir.path().read_dir().unwrap().count(), 0);
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use headcount_block::{Cut, Scan, Select, Source, Totals, UidRange};
+use headcount_block::{Cut, Progress, Scan, Select, Source, Totals, UidRange};
 
 use crate::envelope::Trailer;
 use crate::error::Error;
@@ -24,15 +24,21 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Settles `select`. Its sums may cost a pass over the users, where `scan` allows it.
+    /// Settles `select`. Its sums may cost a pass over the users, where `scan` allows it and `progress` is not cancelled.
     ///
     /// # Errors
-    /// What the source reports.
-    pub(crate) fn new(source: &impl Source, select: &Select, scan: Scan) -> Result<Self, Error> {
+    /// What the source reports, and cancellation.
+    pub(crate) fn new(
+        source: &impl Source,
+        select: &Select,
+        scan: Scan,
+        progress: Option<&Progress>,
+    ) -> Result<Self, Error> {
         if select.limit == Some(0) {
             return Ok(Self { range: None, totals: Some(Totals::default()), end: None, is_rest: false });
         }
-        let measured = source.measure(select, scan)?;
+        let go_on = || progress.map_or(Ok(()), |progress| Ok(progress.check()?));
+        let measured = source.measure_while(select, scan, &go_on)?;
         let start = select.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
         let (totals, end) = measured.map_or((None, None), |m| (Some(m.totals), m.end));
         let range = UidRange { start, end: end.clone().map_or(Bound::Unbounded, Bound::Included) };

@@ -30,7 +30,7 @@ impl<S: Source + Clone + 'static> Export<S> {
         self.check()?;
         let plan = match self.since {
             Some(_) => None,
-            None => Some(Plan::new(&self.source, &self.select(), Scan::Never)?),
+            None => Some(Plan::new(&self.source, &self.select(), Scan::Never, None)?),
         };
         // A limit whose end is not known yet.
         let plan = plan.filter(|plan| self.limit.is_none() || plan.totals.is_some());
@@ -104,7 +104,8 @@ impl<S: Source + Clone + 'static> Prepared<S> {
     pub fn measure(mut self) -> Result<Self, Error> {
         let known = self.plan.as_ref().is_some_and(|plan| plan.totals.is_some());
         if !known && self.export.since.is_none() {
-            self.plan = Some(Plan::new(&self.export.source, &self.export.select(), Scan::Allowed)?);
+            let (export, progress) = (&self.export, self.export.progress.as_deref());
+            self.plan = Some(Plan::new(&export.source, &export.select(), Scan::Allowed, progress)?);
         }
         Ok(self)
     }

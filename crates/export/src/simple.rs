@@ -101,6 +101,21 @@ pub(crate) fn csv_text(value: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// Whether a spreadsheet would take `value` for a formula: the formula guard puts an apostrophe before it.
+pub(crate) fn is_formula(value: &[u8]) -> bool {
+    matches!(value.first(), Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r'))
+}
+
+/// Appends a CSV field, guarded where the layout asks for it.
+#[inline(always)]
+pub(crate) fn csv_value(layout: &Layout, value: &[u8], out: &mut Vec<u8>) {
+    if layout.formula_guard && is_formula(value) {
+        csv_text(&[b"'", value].concat(), out);
+    } else {
+        csv_text(value, out);
+    }
+}
+
 /// Appends a comma unless this is the first member.
 fn separate(first: &mut bool, out: &mut Vec<u8>) {
     if !*first {
@@ -177,10 +192,8 @@ fn csv_row<const PLAIN: bool>(
         };
         if PLAIN {
             out.extend_from_slice(value);
-        } else if layout.formula_guard && matches!(value.first(), Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r')) {
-            csv_text(&[b"'", value].concat(), out);
         } else {
-            csv_text(value, out);
+            csv_value(layout, value, out);
         }
     }
     if out.len() == start {

@@ -6,7 +6,7 @@
 //! Since 0 the users are all there are: where nobody who is gone comes between them, they are rendered as those of a whole
 //! export, by the kernel and by all threads.
 
-use headcount_block::{Change, Error as SourceError, Source, UserRef};
+use headcount_block::{Change, Error as SourceError, Progress, Source, UserRef};
 
 use crate::body::Body;
 use crate::buffer::{Buffer, CHUNK, Counts};
@@ -14,10 +14,13 @@ use crate::error::Error;
 use crate::fields::Field;
 use crate::format::Format;
 use crate::layout::Layout;
-use crate::simple::{csv_text, json_text, render_user};
+use crate::simple::{csv_value, json_text, render_user};
 
 /// Ends JSON's users and begins those who are gone.
 const DELETED: &[u8] = b"],\"deletedUIDs\":[";
+
+/// Whether to go on is asked once in so many changes.
+const OFTEN: usize = 4096;
 
 /// What was written besides the users that the body counts.
 #[derive(Debug, Default)]
@@ -36,7 +39,7 @@ pub(crate) struct Found {
 pub(crate) fn write(source: &impl Source, layout: &Layout, since: u64, body: &mut Body<'_>) -> Result<Found, Error> {
     let json = layout.format == Format::Json;
     let mut pass = Pass { layout, body, buffer: Buffer::short(), scratch: Vec::new(), found: Found::default() };
-    run(source, since, |change| match kept(layout, change) {
+    run(source, since, pass.body.progress(), |change| match kept(layout, change) {
         Change::User(user) => pass.user(&user),
         Change::Deleted(_) if json => Ok(()),
         Change::Deleted(uid) => pass.line(uid),
@@ -85,9 +88,25 @@ fn kept<'c>(layout: &Layout, change: Change<'c>) -> Change<'c> {
 }
 
 /// Goes through the changes; `each` ends it with an error of its own.
-fn run(source: &impl Source, since: u64, mut each: impl FnMut(Change<'_>) -> Result<(), Error>) -> Result<(), Error> {
+fn run(
+    source: &impl Source,
+    since: u64,
+    progress: Option<&Progress>,
+    mut each: impl FnMut(Change<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut seen = 0_usize;
+    let mut each = |change: Change<'_>| {
+        // Those that are not written fill no buffer.
+        if let Some(progress) = progress.filter(|_| seen.is_multiple_of(OFTEN)) {
+            progress.check()?;
+        }
+        seen += 1;
+        each(change)
+    };
     let mut refused = None;
-    let outcome = source.changes(since, &mut |change| {
+    // Nor do blocks without any.
+    let go_on = || progress.map_or(Ok(()), |progress| Ok(progress.check()?));
+    let outcome = source.changes_while(since, &go_on, &mut |change| {
         each(change).map_err(|error| {
             refused = Some(error);
             SourceError::Stopped
@@ -112,7 +131,7 @@ impl Pass<'_, '_> {
     fn deleted(&mut self, source: &impl Source, since: u64) -> Result<(), Error> {
         self.buffer.extend(DELETED);
         let layout = self.layout;
-        run(source, since, |change| match kept(layout, change) {
+        run(source, since, self.body.progress(), |change| match kept(layout, change) {
             Change::User(_) => Ok(()),
             Change::Deleted(uid) => self.element(uid),
         })?;
@@ -146,7 +165,7 @@ impl Pass<'_, '_> {
             for field in self.layout.fields.iter() {
                 self.scratch.push(b',');
                 if field == Field::Uid {
-                    csv_text(uid, &mut self.scratch);
+                    csv_value(self.layout, uid, &mut self.scratch);
                 }
             }
             self.scratch.extend_from_slice(b"\r\n");

@@ -9,10 +9,10 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use common::{Fail, Memory, Recipe, Rng, field_lists, oracle_select, population, seven};
-use headcount_block::{HEADER_LEN, Select, User};
+use headcount_block::{HEADER_LEN, Select, Status, User};
 use headcount_export::{
-    CheckError, CheckReport, Digest, DigestAlgorithm, Export, Field, Fields, Format, Manifest, Problem, Unchecked,
-    check_file,
+    CheckError, CheckReport, Digest, DigestAlgorithm, Envelope, Export, Field, Fields, Format, Manifest, Problem,
+    Unchecked, check_file,
 };
 use proptest::prelude::*;
 
@@ -163,17 +163,82 @@ fn changes_and_guarded_values_pass() {
             }
         }
     }
-    for (i, prefix) in ["+", "-", "=", "@", "'", "'+", "!"].iter().enumerate() {
+    for (i, prefix) in ["+", "-", "=", "@", "'", "'+"].iter().enumerate() {
         users[i * 3].uid.insert_str(0, prefix);
     }
     users.sort_by(|a, b| a.uid.cmp(&b.uid));
-    let source = Memory::new(&users, 40);
-    let manifest = file.export(&export(&source, Format::Csv).formula_guard(true), DigestAlgorithm::Blake3);
-    let report = check_file(file.path(), Some(&manifest), None).unwrap();
-    assert_eq!((report.users, report.first_uid.as_ref()), (Some(300), Some(&users[0].uid)));
-    let report = check_file(file.path(), None, None).unwrap();
-    assert_eq!(report.users, Some(300));
-    assert!(report.unchecked.contains(&Unchecked::Guard));
+    // The first UID begins with an apostrophe of its own.
+    let own = users.split_off(users.partition_point(|user| user.uid.as_str() < "'"));
+    assert!(own[0].uid.starts_with("'+"));
+    for users in [[users, own.clone()].concat(), own] {
+        let source = Memory::new(&users, 40);
+        let manifest = file.export(&export(&source, Format::Csv).formula_guard(true), DigestAlgorithm::Blake3);
+        let report = check_file(file.path(), Some(&manifest), None).unwrap();
+        assert_eq!((report.users, report.first_uid.as_ref()), (Some(users.len() as u64), Some(&users[0].uid)));
+        let report = check_file(file.path(), None, None).unwrap();
+        assert_eq!(report.users, Some(users.len() as u64));
+        assert!(report.unchecked.contains(&Unchecked::Guard));
+    }
+}
+
+/// With the guard, `'=a` and `=a` are written alike; nothing but their order and their statuses tells them apart.
+#[test]
+fn users_that_the_guard_makes_alike_pass() {
+    let linked = |uid: &str, status| User::new(uid).with_status(status).with_identity("p", uid).with_identity("q", uid);
+    let (registered, pending) = (Status::Registered, Status::Pending);
+    // How many users are seen, and how many more there may be.
+    let cases = [
+        (vec![linked("'=a", registered), linked("=a", registered)], 1, 1),
+        (vec![linked("\ta", registered), linked("'\ta", registered)], 1, 1),
+        (vec![linked("'=a", registered), linked("=a", pending)], 2, 0),
+        (vec![linked("'=a", registered), User::new("=a")], 2, 0),
+        (vec![linked("'=a", registered)], 1, 1),
+        (vec![linked("=a", registered)], 1, 1),
+        (vec![linked("'=a", registered), linked("'=b", registered), linked("=a", registered)], 3, 2),
+        (vec![linked("'=a", registered), linked("0", registered), linked("=a", registered)], 3, 1),
+    ];
+    let fields = "uid,provider,providerUID,status".parse().unwrap();
+    for (users, seen, more) in cases {
+        let file = Checked::new("out");
+        let export = export(&Memory::new(&users, 40), Format::Csv).fields(fields).formula_guard(true);
+        let manifest = file.export(&export, DigestAlgorithm::Blake3);
+        let report = check_file(file.path(), Some(&manifest), None).unwrap();
+        assert_eq!((report.users, report.identities), (Some(users.len() as u64), manifest.identities));
+        assert_eq!(report.first_uid.as_ref(), users.first().map(|user| &user.uid));
+        assert_eq!(report.last_uid.as_ref(), users.last().map(|user| &user.uid));
+        let report = check_file(file.path(), None, None).unwrap();
+        assert_eq!(report.users, Some(seen), "{users:?}");
+        assert!(report.unchecked.contains(&Unchecked::Guard), "{users:?}");
+        for other in [seen - 1, seen + more + 1] {
+            let mut manifest = manifest.clone();
+            manifest.users = other;
+            let problem = file.problem(&file.bytes(), Some(&manifest));
+            assert!(matches!(problem, Problem::Count { what: "users", .. }), "{users:?}: {problem}");
+        }
+        for uid in ["'=b", "=", "x"].into_iter().filter(|uid| users.iter().all(|user| user.uid != *uid)) {
+            let mut manifest = manifest.clone();
+            manifest.first_uid = Some(uid.to_owned());
+            let problem = file.problem(&file.bytes(), Some(&manifest));
+            assert!(matches!(problem, Problem::Differs { what: "the first UID", .. }), "{users:?}: {problem}");
+        }
+    }
+}
+
+/// What changed is guarded in the rows of those who are gone too.
+#[test]
+fn guarded_deletions_pass() {
+    let mut users = population(RECIPE, 37);
+    for (i, prefix) in ["=", "+", "-", "@"].iter().enumerate() {
+        users[i * 3].uid.insert_str(0, prefix);
+    }
+    users.sort_by(|a, b| a.uid.cmp(&b.uid));
+    let file = Checked::new("out");
+    let export = export(&Memory::new(&users, 40), Format::Csv).since(5).formula_guard(true);
+    let manifest = file.export(&export, DigestAlgorithm::Blake3);
+    for manifest in [Some(&manifest), None] {
+        let report = check_file(file.path(), manifest, None).unwrap();
+        assert_eq!((report.users, report.deleted), (Some(100), Some(100)));
+    }
 }
 
 /// The seven users of the documented example and two that need escapes.
@@ -254,6 +319,44 @@ fn every_cut_json_is_rejected_without_a_manifest() {
     }
 }
 
+/// The members after the users stand byte for byte as exports have them.
+#[test]
+fn a_reformatted_end_of_the_json_is_found() {
+    let file = Checked::new("out.json");
+    let envelope = Envelope::new().call_id("C\"1").time("T").raw("x", "[1, {\"a\": 2}]").next_after(true);
+    let end = |export: Export<Memory>| {
+        let mut whole = Vec::new();
+        export.write_to(&mut whole).unwrap();
+        file.check(&whole, None).unwrap();
+        String::from_utf8(whole).unwrap()
+    };
+    let page = end(small(Format::Json).limit(3).envelope(envelope.clone()));
+    let changes = end(small(Format::Json).since(5).envelope(envelope));
+    for (whole, from, to) in [
+        (&page, "\"}", "\"} "),
+        (&page, "\"}", "\"}\n\n"),
+        (&page, "\"}", "\" }"),
+        (&page, "\"usersCount\":3", "\"usersCount\": 3"),
+        (&page, "\"usersCount\":3", "\"usersCount\":03"),
+        (&page, "],\"usersCount\":3", "],\"statusCode\":200,\"usersCount\":3"),
+        (&page, "],\"usersCount\"", "], \"usersCount\""),
+        (&page, ",\"statusCode\":200,\"errorCode\":0", ",\"errorCode\":0,\"statusCode\":200"),
+        (&page, "\"statusReason\":\"OK\"", "\"statusReason\":\"ok\""),
+        (&page, ",\"statusReason\":\"OK\"", ""),
+        (&page, "\"callId\":\"C\\\"1\"", "\"callId\":\"C\\u00221\""),
+        (&page, "\"time\":\"T\",\"x\"", "\"x\":1,\"time\":\"T\",\"y\""),
+        (&page, "\"time\":\"T\",", "\"time\":\"T\", "),
+        (&page, "\"nextAfter\":\"", "\"nextAfter\":17,\"y\":\""),
+        (&changes, "\"seq\":42", "\"seq\":\"42\""),
+        (&changes, "\"seq\":42", "\"seq\": 42"),
+        (&changes, ",\"seq\":42", ""),
+    ] {
+        let at = whole.rfind(from).unwrap();
+        let changed = [&whole[..at], to, &whole[at + from.len()..]].concat();
+        file.problem(changed.as_bytes(), None);
+    }
+}
+
 #[test]
 fn compressed_files_are_looked_into() {
     let source = Memory::new(&population(RECIPE, 35), 40);
@@ -294,7 +397,10 @@ fn compressed_files_are_looked_into() {
 #[test]
 fn what_no_export_looks_like_is_rejected() {
     let file = Checked::new("x");
-    let trailer = r#"],"usersCount":2,"identitiesCount":0,"statusCode":200,"errorCode":0,"callId":"C","time":"T"}"#;
+    let trailer = concat!(
+        r#"],"usersCount":2,"identitiesCount":0,"statusCode":200,"errorCode":0,"statusReason":"OK","#,
+        r#""callId":"C","time":"T"}"#
+    );
     let json = |users: &str| format!("{{\"users\":[{users}{trailer}");
     file.check(json(r#"{"UID":"a"},{"UID":"b"}"#).as_bytes(), None).unwrap();
     for (text, expected) in [

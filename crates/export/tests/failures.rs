@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use common::{Fail, Memory, Recipe, oracle, population};
-use headcount_block::{HEADER_LEN, Progress, Select, User};
+use headcount_block::{HEADER_LEN, Progress, Select, Status, User};
 use headcount_export::{Error, Export, Fields, Format};
 
 /// Where a block's header holds its counts and length sums.
@@ -201,6 +201,21 @@ fn cancellation() {
         let mut out = Vec::new();
         let error = export(&source, Format::Csv, threads).progress(progress).write_to(&mut out).unwrap_err();
         assert!(matches!(error, Error::Cancelled) && out.is_empty(), "{error}");
+    }
+}
+
+/// Changes that fill no buffer: none of these users is selected, and JSON lists who is gone at the end.
+#[test]
+fn changes_are_cancelled_long_before_a_buffer_is_full() {
+    let users: Vec<User> = (0..60_000).map(|i| User::new(format!("{i:06}")).with_status(Status::Pending)).collect();
+    for format in Format::ALL {
+        let source = Memory::new(&users, 1000);
+        let progress = Arc::new(Progress::default());
+        progress.cancel();
+        let export = export(&source, format, 1).fields("uid".parse().unwrap()).since(5).progress(progress);
+        let error = export.write_to(&mut Vec::new()).unwrap_err();
+        assert!(matches!(error, Error::Cancelled), "{error}");
+        assert!(source.visits() <= 4096, "{format}: {} changes were looked at", source.visits());
     }
 }
 

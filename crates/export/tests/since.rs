@@ -132,6 +132,18 @@ fn csv_begins_with_the_kind_of_change() {
     }
 }
 
+#[test]
+fn the_formula_guard_is_on_deletions_too() {
+    let users = [User::new("=y").with_identity("=p", "@x"), User::new("z")];
+    let source = Memory::new(&users, 10);
+    let guarded = |since| export(&source, Format::Csv, "uid,provider,providerUID", since, true).formula_guard(true);
+    let text = |export| String::from_utf8(bytes(&export)).unwrap();
+    let header = "change,uid,provider,providerUID\r\n";
+    let gone = "delete,\"'=y\"\"gone,0\",,\r\n";
+    assert_eq!(text(guarded(5)), format!("{header}upsert,'=y,'=p,'@x\r\n{gone}"));
+    assert_eq!(text(guarded(0)), format!("{header}upsert,'=y,'=p,'@x\r\nupsert,z,,\r\n"));
+}
+
 /// Where nobody is gone, what changed since 0 is a whole export with a column, or a list, more.
 #[test]
 fn everything_is_a_whole_export() {

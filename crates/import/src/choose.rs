@@ -187,7 +187,9 @@ fn other_format(spec: &Spec, head: &Head<'_>) -> BadDocument {
         expected.push(format!("JSON with objects at {place} that have {}", rule.words()));
     }
     expected.extend(spec.tables.iter().map(|table| match spec.format {
-        Format::Firebase => "CSV without a header, of 24 to 29 columns".to_owned(),
+        Format::Firebase => "CSV without a header, of 24 to 29 columns, the third true or false and the 24th a time in digits (names \
+                             with commas, which Firebase does not quote, shift them: export as JSON)"
+            .to_owned(),
         _ => format!("CSV with the columns {}", table.words()),
     }));
     if spec.format == Format::Ldif {
@@ -289,6 +291,7 @@ fn job(
         uid: uid_of(spec, settings)?,
         pending,
         settings: Arc::clone(settings),
+        gone: Arc::default(),
     })
 }
 
@@ -326,6 +329,7 @@ fn mapped(head: &Head<'_>, settings: &Arc<Settings>) -> Result<Reading, Unchosen
         uid: "",
         pending: false,
         settings: Arc::clone(settings),
+        gone: Arc::default(),
     });
     Ok(if lines { Reading::Lines(job) } else { Reading::Documents(job) })
 }

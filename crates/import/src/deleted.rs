@@ -1,18 +1,23 @@
-//! Users that one table marks as deleted and whose identities are in another.
+//! Users that one list or table marks as deleted, or as no users, and whose identities are in another.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
+use std::io::Read;
 use std::sync::Arc;
 
-use headcount_block::Progress;
+use headcount_block::{Progress, RowBuf, RowRef};
+use headcount_store::{Place, RowKind};
+use memchr::memmem::Finder;
 
 use crate::choose::Reading;
 use crate::chunk::{Chunker, Layout, RowCutter};
 use crate::csv::{self, Splitter};
+use crate::draft::uid_of;
 use crate::error::ImportError;
 use crate::input::Prepared;
-use crate::parse::trim_line_end;
-use crate::read::error_of;
+use crate::mapped::Job;
+use crate::parse::{OnInvalid, Parser, Sink, trim_line_end};
+use crate::read::{Cut, FileRead, error_of};
 use crate::table::is_empty_value;
 use crate::table_rows::TableJob;
 
@@ -42,8 +47,109 @@ impl Deleted {
     }
 }
 
+/// Reads beforehand which users are left out, where there may be identities of theirs elsewhere. What is given back has to be
+/// asked once all is read.
+pub(crate) fn collect(inputs: &mut [Prepared], progress: &Progress) -> Result<Unseen, ImportError> {
+    of_tables(inputs, progress)?;
+    of_lists(inputs, progress)
+}
+
+/// The first list of users that was not read beforehand: it is a stream, or no links were expected.
+#[derive(Debug, Default)]
+pub(crate) struct Unseen(Option<String>);
+
+impl Unseen {
+    /// Refuses what was read when links may have brought back whom that list leaves out.
+    pub(crate) fn check(self, skipped: &BTreeMap<&'static str, u64>, files: &[FileRead]) -> Result<(), ImportError> {
+        let links = files.iter().any(|file| file.counts.parts > 0 && file.counts.identities > 0);
+        match self.0.filter(|_| links && !skipped.is_empty()) {
+            None => Ok(()),
+            Some(name) => Err(ImportError::Usage(format!(
+                "{name}: lists of users are read twice where there are links, since they say which users are left out: give \
+                 users and links as files, each of their own"
+            ))),
+        }
+    }
+}
+
+/// The job of a list of users that leaves some out, or of links of theirs; and whether it may have users, and links. One
+/// record a line, as in files of rejects, it may have both.
+fn list(input: &Prepared) -> Option<(&Arc<Job>, bool, bool)> {
+    let (job, lines) = match &input.reading {
+        Reading::Lines(job) => (job, true),
+        Reading::Documents(job) => (job, false),
+        _ => return None,
+    };
+    let document = job.document.filter(|document| !document.gone.is_empty())?;
+    Some((job, lines || !document.links, lines || document.links || !document.beside.is_empty()))
+}
+
+/// As [`of_tables`], for lists of users in JSON.
+fn of_lists(inputs: &mut [Prepared], progress: &Progress) -> Result<Unseen, ImportError> {
+    let links = inputs.iter().filter_map(list).any(|(_, _, links)| links);
+    let mut gone = Deleted::default();
+    let mut unseen = Unseen::default();
+    for input in inputs.iter() {
+        let Some((job, true, _)) = list(input) else { continue };
+        match input.beforehand()?.filter(|_| links) {
+            Some(reader) => of_list(input, job, reader, &mut gone, progress)?,
+            None => unseen.0 = unseen.0.or_else(|| Some(input.name.clone())),
+        }
+    }
+    let gone = Arc::new(gone);
+    for input in inputs.iter_mut().filter(|_| !gone.is_empty()) {
+        if list(input).is_some()
+            && let Reading::Lines(job) | Reading::Documents(job) = &mut input.reading
+        {
+            *job = Arc::new(Job { gone: Arc::clone(&gone), ..Job::clone(job) });
+        }
+    }
+    Ok(unseen)
+}
+
+/// Reads one list of users: of its records, those with a text that all have who are left out.
+fn of_list(
+    input: &Prepared,
+    job: &Job,
+    mut reader: Box<dyn Read + Send>,
+    gone: &mut Deleted,
+    progress: &Progress,
+) -> Result<(), ImportError> {
+    let marks = job.document.map_or(&[][..], |document| document.gone);
+    let marks: Vec<_> = marks.iter().map(Finder::new).collect();
+    let mut cut = Cut::of(input);
+    let mut chunker = Chunker::new(&mut reader, cut.cutter(), input.skip);
+    let mut parser = Parser::new(&job.settings);
+    while let Some(piece) = chunker.next(&mut Vec::new).map_err(|broken| error_of(input, broken))? {
+        progress.check()?;
+        let chunk = piece.into_chunk(0, 0);
+        // What else is wrong with the records shows when they are read in earnest.
+        if marks.iter().any(|mark| mark.find(chunk.bytes()).is_some())
+            && parser.parse(&chunk, &mut Gone(gone), OnInvalid::Count).is_err()
+        {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Takes who is left out, and nobody else.
+struct Gone<'d>(&'d mut Deleted);
+
+impl Sink for Gone<'_> {
+    fn push(&mut self, _: RowRef<'_>, _: Place, _: RowKind) -> Result<(), headcount_store::Error> {
+        Ok(())
+    }
+
+    fn left_out(&mut self, row: &mut RowBuf) {
+        if let Some(uid) = uid_of(row) {
+            self.0.insert(uid);
+        }
+    }
+}
+
 /// Reads beforehand which users the tables of users mark as deleted, where there are tables of identities too.
-pub(crate) fn collect(inputs: &mut [Prepared], progress: &Progress) -> Result<(), ImportError> {
+fn of_tables(inputs: &mut [Prepared], progress: &Progress) -> Result<(), ImportError> {
     let is_links = |input: &Prepared| matches!(&input.reading, Reading::Rows(job) if job.columns.deleted.is_none());
     if !inputs.iter().any(is_links) {
         return Ok(());

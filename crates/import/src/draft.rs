@@ -2,6 +2,7 @@
 
 use headcount_block::{RowBuf, Status};
 
+use crate::deleted::Deleted;
 use crate::error::BadRecord;
 use crate::json::{self, Refusal, Tally};
 use crate::mapped::Job;
@@ -79,6 +80,18 @@ impl<'r> Draft<'r> {
         self.uid(job.uid, record.need(job.uid)?)
     }
 
+    /// Leaves the record out under this name. Its UID is set all the same, if it has one: links may name it.
+    pub(crate) fn left_out(&mut self, why: &'static str, record: &Record<'_>, job: &Job) -> Verdict {
+        // A bad one is nobody's.
+        let _ = self.chosen_uid(record, job);
+        Verdict::Skipped(why)
+    }
+
+    /// Whether the draft is of a user that was left out.
+    pub(crate) fn is_of(&mut self, gone: &Deleted) -> bool {
+        uid_of(self.row).is_some_and(|uid| gone.contains(uid))
+    }
+
     /// Appends an identity.
     pub(crate) fn link_text(&mut self, provider: &str, provider_uid: &str) -> Result<(), BadRecord> {
         let new = self.row.push_identity(self.names.of(provider), provider_uid)?;
@@ -120,6 +133,11 @@ impl<'r> Draft<'r> {
     pub(crate) const fn pending(&mut self) {
         self.row.set_status(Status::Pending);
     }
+}
+
+/// The UID of a row, once it has one.
+pub(crate) fn uid_of(row: &mut RowBuf) -> Option<&str> {
+    row.finish().ok().and_then(|row| std::str::from_utf8(row.uid()).ok())
 }
 
 /// One shape of CSV.

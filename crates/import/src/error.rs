@@ -105,8 +105,9 @@ pub enum BadRecord {
     Status(String),
     /// A row of Firebase's CSV that is not one: its texts are not quoted.
     #[error(
-        "expected {expected} fields as most rows have, the third of them true or false; found {found}: Firebase does not \
-         quote names with commas or line breaks in them; export as JSON (--format=json)"
+        "expected {expected} fields as most rows have, the third of them true or false and the 24th a time in digits; \
+         found {found} fields: Firebase does not quote names with commas or line breaks in them; export as JSON \
+         (--format=json)"
     )]
     FirebaseRow {
         /// Fields of most rows.

@@ -103,7 +103,9 @@ impl<'s> Import<'s> {
 
     /// Where skipped records go whose layout (format, or CSV header) is not that of the first input: `open` is called
     /// for each such layout that has some, with the name of the first input of that layout. Without it, inputs of several
-    /// layouts are refused when [`rejects`](Self::rejects) is set.
+    /// layouts are refused when [`rejects`](Self::rejects) is set. It is called too, with the name that ends in `.ndjson`, for
+    /// users whose identities have no room in one row of their table, where a row is a user: they stand there in our own form.
+    /// Without it their UIDs have several rows, and [`Report::warnings`] tell what there is no column for.
     #[must_use]
     pub fn rejects_apart(
         mut self,
@@ -175,7 +177,7 @@ impl<'s> Import<'s> {
         let (inputs, mut warnings) = expanded(inputs, format, settings.allow_partial)?;
         let prepare = |input| Prepared::new(input, format, &settings, &progress);
         let mut inputs = inputs.into_iter().map(prepare).collect::<Result<Vec<_>, _>>()?;
-        deleted::collect(&mut inputs, &progress)?;
+        let unseen = deleted::collect(&mut inputs, &progress)?;
         progress.set_total_bytes(inputs.iter().map(Prepared::file_len).sum::<Option<u64>>().unwrap_or(0));
         let names = Names::of(&inputs);
         let rejects = rejects.filter(|_| options.skip_rejected);
@@ -191,6 +193,7 @@ impl<'s> Import<'s> {
         let plan =
             Plan { names: &names, on_invalid, settings: &settings, progress: &progress, rejects: rejects.as_mut() };
         let read = read_all(&mut inputs, shards, plan)?;
+        unseen.check(&read.skipped, &read.files)?;
         warnings.extend(complete::check(&inputs, &read.files, &settings)?);
         let mut report = Draft::new(&inputs, &read, &names)?;
         report.warnings.extend(warnings);
@@ -198,6 +201,7 @@ impl<'s> Import<'s> {
             rejects.flush().map_err(|e| ImportError::io("write", "the file of rejected records", e))?;
         }
         let loaded = report.load(load, read.sinks, &names, rejects.as_mut())?;
+        report.warnings.extend(rejects.as_ref().and_then(Rejects::homeless));
         Ok(report.finish(loaded))
     }
 }
@@ -258,6 +262,10 @@ impl Draft {
         let mut warnings = Vec::new();
         for (input, file) in inputs.iter().zip(&read.files) {
             counts.add(&file.counts);
+            // No part of a user shows whether another has an identity; in our own CSV a row says that there is none.
+            if file.counts.parts > 0 && !input.format.is_native() {
+                counts.bare -= file.counts.bare;
+            }
             warnings.extend(file.check_counts(&input.name)?);
             if let Some((header, _)) = input.header.as_ref().filter(|(header, _)| !header.ignored.is_empty()) {
                 let names = header.ignored.join(", ");

@@ -135,6 +135,10 @@ fn reason_of(e: &serde_json::Error) -> BadRecord {
     if e.is_data() { BadRecord::Shape(message_of(e)) } else { BadRecord::Json(message_of(e)) }
 }
 
+/// What accounts of Gigya's say of their registration. Lines of these are told from users of our own by the first records
+/// alone, so that it counts in all of them.
+const IS_REGISTERED: &str = "isRegistered";
+
 /// Reads the members of a user object into a row.
 pub(crate) struct UserReader<'r> {
     pub(crate) row: &'r mut RowBuf,
@@ -220,10 +224,15 @@ impl<'de> Visitor<'de> for &mut UserReader<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut seen = Seen::default();
+        let mut incomplete = false;
         while let Some(key) = map.next_key_seed(Text("an object key"))? {
             if !self.member(&key, &mut seen, &mut map)? {
-                map.next_value::<Skipped>()?;
+                let value = map.next_value::<Skipped>()?;
+                incomplete |= key == IS_REGISTERED && value.is_false;
             }
+        }
+        if incomplete {
+            self.row.set_status(Status::Pending);
         }
         if seen.uid.taken {
             return Ok(());
@@ -362,11 +371,15 @@ impl<'de> Visitor<'de> for Text {
 }
 
 /// A value that is not used, read with the parser's limit on nesting, which skipping in `serde_json` does not have.
-pub(crate) struct Skipped;
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Skipped {
+    /// Whether it is `false`, also as text.
+    is_false: bool,
+}
 
 impl<'de> Deserialize<'de> for Skipped {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Self)
+        deserializer.deserialize_any(Self::default())
     }
 }
 
@@ -377,8 +390,8 @@ impl<'de> Visitor<'de> for Skipped {
         f.write_str("any value")
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
-        Ok(self)
+    fn visit_bool<E>(self, value: bool) -> Result<Self, E> {
+        Ok(Self { is_false: !value })
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
@@ -393,8 +406,8 @@ impl<'de> Visitor<'de> for Skipped {
         Ok(self)
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
-        Ok(self)
+    fn visit_str<E>(self, value: &str) -> Result<Self, E> {
+        Ok(Self { is_false: value == "false" })
     }
 
     fn visit_unit<E>(self) -> Result<Self, E> {

@@ -6,6 +6,7 @@ use headcount_block::RowBuf;
 use headcount_store::RowKind;
 
 use crate::chunk::Chunk;
+use crate::deleted::Deleted;
 use crate::draft::{Draft, Mapper, Record, Verdict};
 use crate::error::BadRecord;
 use crate::format::Format;
@@ -13,6 +14,7 @@ use crate::json;
 use crate::mapping::Mapping;
 use crate::names::ProviderNames;
 use crate::object::Bad;
+use crate::own::MARK;
 use crate::parse::{Failed, Raw, Sink, Target, inside, trim_line_end};
 use crate::path::Step;
 use crate::scan::{is_space, spaces, value_end};
@@ -33,7 +35,7 @@ pub(crate) struct Settings {
 }
 
 /// How the records of one input are read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Job {
     pub(crate) format: Format,
     /// Where records lie.
@@ -51,19 +53,33 @@ pub(crate) struct Job {
     /// Whether all users are pending.
     pub(crate) pending: bool,
     pub(crate) settings: Arc<Settings>,
+    /// Users that were left out, and of whom other records may be links.
+    pub(crate) gone: Arc<Deleted>,
 }
 
+/// The name under which links of users are counted that are left out with these.
+const LINKS_OF_GONE: Verdict = Verdict::Skipped("identities of accounts that were left out");
+
 impl Job {
-    /// Whether a record may be a user object of our own form; where `UID` is a member of the source's, `status` tells it.
+    /// Whether a record is a user object of our own form. Where a mapping says what members are, any of them may be the
+    /// source's: there the mark tells it. Gigya's accounts are such objects, which its mapping reads.
     fn takes(&self, record: &Record<'_>) -> bool {
-        let own = |name: &str| matches!(name, "UID" | "status" | "identities");
-        let ours = if self.uid == "UID" { "status" } else { "UID" };
-        record.object.has(ours) && record.object.members().all(|(name, _)| own(name))
+        let ours = match self.format {
+            Format::Map => MARK,
+            Format::GigyaImport | Format::GigyaSearch => return false,
+            _ => "UID",
+        };
+        record.object.has(ours) && is_own_form(record)
     }
 }
 
+/// Whether a record has no members but those of our own form.
+pub(crate) fn is_own_form(record: &Record<'_>) -> bool {
+    record.object.members().all(|(name, _)| matches!(name, "UID" | "status" | "identities" | MARK))
+}
+
 /// Where some records lie, and how they are mapped.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Place {
     pub(crate) steps: Vec<Step>,
     pub(crate) map: Mapper,
@@ -144,7 +160,12 @@ impl Reader<'_> {
         };
         let names = self.job.settings.names;
         match self.map(text, Draft::new(row, names)) {
-            Ok((verdict, mapped)) => target.settle(verdict, mapped, row, place, raw),
+            Ok((verdict, mapped)) => {
+                if matches!(verdict, Verdict::Skipped(_)) {
+                    target.sink.left_out(row);
+                }
+                target.settle(verdict, mapped, row, place, raw)
+            }
             Err((at, reason)) => target.refuse(1, inside(place, at), reason, raw),
         }
     }
@@ -157,7 +178,10 @@ impl Reader<'_> {
             let (verdict, tally) = draft.own(text).map_err(|refusal| (refusal.at, refusal.reason))?;
             return Ok((verdict, Mapped { tally, disabled: false }));
         }
-        let verdict = (self.map)(&record, self.job, &mut draft).map_err(located)?;
+        let mut verdict = (self.map)(&record, self.job, &mut draft).map_err(located)?;
+        if verdict == Verdict::Fragment && !self.job.gone.is_empty() && draft.is_of(&self.job.gone) {
+            verdict = LINKS_OF_GONE;
+        }
         Ok((verdict, Mapped { tally: draft.tally, disabled: draft.disabled }))
     }
 }

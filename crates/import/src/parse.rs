@@ -19,6 +19,11 @@ use crate::table_rows;
 pub(crate) trait Sink {
     /// Takes one row that begins at `at` of the inputs.
     fn push(&mut self, row: RowRef<'_>, at: Place, kind: RowKind) -> Result<(), headcount_store::Error>;
+
+    /// Hears of a record that is left out; its UID, where it has one, is in `row`.
+    fn left_out(&mut self, row: &mut RowBuf) {
+        let _ = row;
+    }
 }
 
 impl Sink for Shard {

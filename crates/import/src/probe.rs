@@ -67,16 +67,32 @@ impl<'h> Found<'h> {
     pub(crate) fn at(text: &'h [u8], path: &[Step]) -> Self {
         let mut found = Self::default();
         let mut rest = text;
-        let mut documents = 0;
-        while let Some(value) = rest.get(spaces(rest)..).filter(|v| matches!(v.first(), Some(b'{' | b'['))) {
-            found.descend(value, path, page_depth(path));
-            documents += 1;
-            if found.records.len() >= RECORDS || documents >= RECORDS {
+        // What was found with the first document that does not end.
+        let mut unended: Option<(usize, usize, usize)> = None;
+        for _ in 0..RECORDS {
+            rest = rest.get(spaces(rest)..).unwrap_or_default();
+            if !matches!(rest.first(), Some(b'{' | b'[')) {
+                // The lines behind it were inside of it, and are no documents.
+                if let Some((pages, arrays, records)) = unended.filter(|_| !rest.is_empty()) {
+                    found.pages.truncate(pages);
+                    found.records.truncate(records);
+                    found.arrays = arrays;
+                }
                 break;
             }
-            // A line that is broken does not hide those after it.
-            let end = value_end(value).or_else(|| memchr::memchr(b'\n', value));
-            rest = end.and_then(|end| value.get(end..)).unwrap_or_default();
+            // A line that is broken does not hide those after it. None of these is looked at further than it goes: if they
+            // are all broken, each of them has no end in all the rest.
+            let line = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            let value = if unended.is_some() { rest.get(..line).unwrap_or_default() } else { rest };
+            let end = value_end(value);
+            found.descend(value, path, page_depth(path));
+            if end.is_none() && unended.is_none() {
+                unended = Some((found.pages.len(), found.arrays, found.records.len()));
+            }
+            if found.records.len() >= RECORDS {
+                break;
+            }
+            rest = rest.get(end.unwrap_or(line)..).unwrap_or_default();
         }
         found
     }
@@ -113,9 +129,12 @@ impl<'h> Found<'h> {
             let fits = |record: &Outline<'_>| rule.allows(|key| record.has(key)) && rule.marks(|key| record.has(key));
             return self.records.iter().any(fits);
         }
-        // What goes on behind the bytes at hand may have the keys there, when others are there to decide.
+        // What is broken, or goes on behind the bytes at hand, may have the keys there: it says neither yes nor no when
+        // others are there to decide, and others have to be.
         let alone = self.records.len() == 1;
-        self.records.iter().all(|record| (record.cut && !alone) || rule.allows(|key| record.has(key)))
+        let mut judges = self.records.iter().filter(|record| !record.cut || alone).peekable();
+        judges.peek().is_some()
+            && judges.all(|record| rule.allows(|key| record.has(key)))
             && self.records.iter().any(|record| rule.marks(|key| record.has(key)))
     }
 
@@ -235,6 +254,12 @@ mod tests {
     fn a_broken_line_does_not_hide_the_others() {
         let found = Found::at(b"{\"a\":1}\n{\"b\":[\n{\"a\":3}\n", &[]);
         assert_eq!(found.records.len(), 3);
+        // Lines inside of a document that goes on are no documents.
+        let list = b"{\"u\":[\n{\"a\":1},\n{\"a\":2},\n";
+        assert_eq!((Found::at(list, &[]).records.len(), Found::at(list, &steps("u[]")).records.len()), (1, 2));
+        // Of broken ones alone nothing is known.
+        let broken = Found::at(b"{\"a\":[\n{\"a\":[\n", &[]);
+        assert!(broken.records.len() == 2 && !broken.records_fit(&Rule::new(&["a"], &[], &[]), false));
         let many = "{\"a\":1}\n".repeat(500);
         assert_eq!(Found::at(many.as_bytes(), &[]).records.len(), RECORDS);
     }

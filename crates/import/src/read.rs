@@ -333,7 +333,7 @@ impl Feed<'_, '_> {
 }
 
 /// What cuts an input.
-enum Cut {
+pub(crate) enum Cut {
     Document(Splitter),
     Pages(Walker),
     Lines(LineCutter),
@@ -342,7 +342,7 @@ enum Cut {
 }
 
 impl Cut {
-    fn of(input: &Prepared) -> Self {
+    pub(crate) fn of(input: &Prepared) -> Self {
         match (&input.reading, &input.header) {
             (Reading::Native, Some((header, line))) => {
                 Self::Rows(RowCutter::new(Layout::Rows(Arc::clone(header)), *line))
@@ -359,7 +359,7 @@ impl Cut {
         }
     }
 
-    fn cutter(&mut self) -> &mut dyn Cutter {
+    pub(crate) fn cutter(&mut self) -> &mut dyn Cutter {
         match self {
             Self::Document(cutter) => cutter,
             Self::Pages(cutter) => cutter,

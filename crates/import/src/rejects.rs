@@ -1,6 +1,7 @@
 //! Refused records, written in the format they came in, so that the file can be mended and imported again.
 
 use std::io::{self, BufWriter, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use headcount_block::{Identity, User};
@@ -36,6 +37,8 @@ pub(crate) struct Rejects {
     /// The sheet of each input.
     of_input: Vec<usize>,
     open: Option<Open>,
+    /// Identities that could be written nowhere, and the first of them.
+    homeless: (usize, Option<String>),
 }
 
 /// The refused records of one layout.
@@ -78,7 +81,7 @@ impl Rejects {
         if let Some(first) = sheets.first_mut() {
             first.out = Some(BufWriter::new(out));
         }
-        Ok(Self { sheets, of_input, open })
+        Ok(Self { sheets, of_input, open, homeless: (0, None) })
     }
 
     /// Writes records of an input as they were, each with its line end.
@@ -92,22 +95,61 @@ impl Rejects {
 
     /// Writes a user that the loader refused, and of which a record was in this input: where its identities can stand.
     pub(crate) fn user(&mut self, input: u16, user: &User) -> io::Result<()> {
-        let own = self.sheet_of(input);
-        let holds = |sheet: &Sheet| user.identities.is_empty() || sheet.style.holds_identities();
-        let fits = self.sheets.get(own).is_some_and(holds);
-        let other = || self.sheets.iter().position(holds);
-        let sheet = if fits { own } else { other().unwrap_or(own) };
+        let sheet = self.sheet_for(self.sheet_of(input), user);
+        if let Some(Style::Table(columns)) = self.sheets.get(sheet).map(|sheet| &sheet.style)
+            && !columns.links.is_empty()
+            && let lost = columns.rows_of(user).1
+            && let Some(first) = lost.first()
+        {
+            self.homeless
+                .1
+                .get_or_insert_with(|| format!("{:?} {:?} of {:?}", first.provider, first.provider_uid, user.uid));
+            self.homeless.0 += lost.len();
+        }
         let (style, out) = self.begun(sheet)?;
         match style {
+            Style::Lines(Some(Format::Map)) => own::write_marked_line(out, user),
             Style::Lines(_) => own::write_line(out, user),
             Style::Rows(header) if user.identities.is_empty() => write_row(out, header, user, None),
             Style::Rows(header) => user.identities.iter().try_for_each(|i| write_row(out, header, user, Some(i))),
-            Style::Table(columns) => columns.rows_of(user).iter().try_for_each(|row| write_fields(out, columns, row)),
+            Style::Table(columns) => columns.rows_of(user).0.iter().try_for_each(|row| write_fields(out, columns, row)),
             Style::Entries(uid) => {
                 let (dn, value) = (ldif::line("dn", &format!("{uid}={}", user.uid)), ldif::line(uid, &user.uid));
                 write!(out, "{dn}objectClass: account\n{value}\n")
             }
         }
+    }
+
+    /// Where a refused user of the input with the sheet `own` stands: there, or where all of it can. When none is such, a new
+    /// one holds users of our own form, which every format of JSON takes.
+    fn sheet_for(&mut self, own: usize, user: &User) -> usize {
+        let holds = |sheet: &Sheet| user.identities.is_empty() || sheet.style.holds(user);
+        if self.sheets.get(own).is_some_and(holds) {
+            return own;
+        }
+        if let Some(other) = self.sheets.iter().position(holds) {
+            return other;
+        }
+        match self.sheets.get(own).map(|sheet| (&sheet.style, &sheet.name)) {
+            // What has no place for identities at all came without.
+            Some((Style::Table(columns), name)) if self.open.is_some() && !columns.links.is_empty() => {
+                let name = Path::new(name).with_extension("ndjson").display().to_string();
+                let style = Style::Lines(Some(columns.format));
+                self.sheets.push(Sheet { style, name, out: None, begun: false });
+                self.sheets.len() - 1
+            }
+            _ => own,
+        }
+    }
+
+    /// What of refused users is in no file, in words.
+    pub(crate) fn homeless(&self) -> Option<String> {
+        let (count, first) = &self.homeless;
+        let first = first.as_ref()?;
+        Some(format!(
+            "{count} identities of rejected users are not among the rejects, which have no column for them: the first is \
+             {first}; --rejects with the name of a file keeps them beside it"
+        ))
     }
 
     /// Writes what is buffered.
@@ -148,11 +190,11 @@ impl Rejects {
 }
 
 impl Style {
-    /// Whether the identities of a user can be written in it.
-    fn holds_identities(&self) -> bool {
+    /// Whether all identities of a user that has some can be written in it.
+    fn holds(&self, user: &User) -> bool {
         match self {
             Self::Lines(_) | Self::Rows(_) => true,
-            Self::Table(columns) => !columns.links.is_empty(),
+            Self::Table(columns) => columns.holds(user),
             Self::Entries(_) => false,
         }
     }

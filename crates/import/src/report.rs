@@ -34,7 +34,8 @@ pub struct Report {
     pub users: u64,
     /// Pending users among them.
     pub pending: u64,
-    /// Accepted users that came without identities; of CSV, UIDs with a row of their own that names no identity.
+    /// Accepted users that came without identities; of our own CSV, UIDs with a row of their own that names no identity.
+    /// Of other systems' files with parts of users ([`parts`](Self::parts)) none is counted: no part shows it.
     pub without_identities: u64,
     /// Users among those that got a local identity: see [`Import::local_identity`](crate::Import::local_identity).
     pub local_identities: u64,

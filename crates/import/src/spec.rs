@@ -40,6 +40,11 @@ pub(crate) struct Document {
     pub(crate) may_lack: bool,
     /// What this shape is known to lose.
     pub(crate) loses: Option<&'static str>,
+    /// Texts of which one is in every record that is left out, where links may name its user elsewhere: none of them may
+    /// bring that user back.
+    pub(crate) gone: &'static [&'static str],
+    /// Whether the records are such links, and no users.
+    pub(crate) links: bool,
 }
 
 impl Document {
@@ -55,6 +60,8 @@ impl Document {
             total: None,
             may_lack: false,
             loses: None,
+            gone: &[],
+            links: false,
         }
     }
 }

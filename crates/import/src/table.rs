@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headcount_block::{Status, User};
+use headcount_block::{Identity, Status, User};
 
 use crate::csv::{check_header, clipped, fields_of, header_text};
 use crate::draft::{Provider, Rows, Table};
@@ -204,13 +204,21 @@ impl Table {
 }
 
 impl Columns {
-    /// The rows of a user, as far as the columns can say it.
-    pub(crate) fn rows_of(&self, user: &User) -> Vec<Vec<String>> {
+    /// Whether all of a user can be said: in one row, where a row is a user.
+    pub(crate) fn holds(&self, user: &User) -> bool {
+        let (rows, lost) = self.rows_of(user);
+        lost.is_empty() && (rows.len() == 1 || self.rows == Rows::Parts)
+    }
+
+    /// The rows of a user, and the identities that no column has room for. Where a row is a user and has no room for all, there
+    /// are several of one UID.
+    pub(crate) fn rows_of<'u>(&self, user: &'u User) -> (Vec<Vec<String>>, Vec<&'u Identity>) {
         let empty = || {
             let mut row = vec![String::new(); self.fields];
-            // Firebase's rows are known by it.
+            // Firebase's rows are known by them.
             if self.unquoted {
                 put(&mut row, 2, "false");
+                put(&mut row, FIREBASE_CREATED, "0");
             }
             put(&mut row, self.uid, &user.uid);
             if let Some((i, value)) = self.pending.as_ref().filter(|_| user.status == Status::Pending) {
@@ -218,7 +226,7 @@ impl Columns {
             }
             row
         };
-        let mut rows = vec![empty()];
+        let (mut rows, mut lost) = (vec![empty()], Vec::new());
         for identity in &user.identities {
             let full = |row: &Vec<String>, id: usize| row.get(id).is_none_or(|field| !field.is_empty());
             let fits = |source: &Source| match source {
@@ -226,18 +234,20 @@ impl Columns {
                 Source::Is(name) => *name == identity.provider || ProviderNames::Gigya.of(name) == identity.provider,
             };
             let room = |row: &Vec<String>| self.links.iter().find(|(s, id)| fits(s) && !full(row, *id)).cloned();
-            let mut link = rows.last().and_then(room);
-            if link.is_none() && self.rows == Rows::Parts {
+            let Some((source, id)) = rows.last().and_then(room).or_else(|| room(&empty())) else {
+                lost.push(identity);
+                continue;
+            };
+            if rows.last().is_none_or(|row| full(row, id)) {
                 rows.push(empty());
-                link = rows.last().and_then(room);
             }
-            let (Some((source, id)), Some(row)) = (link, rows.last_mut()) else { continue };
+            let Some(row) = rows.last_mut() else { continue };
             put(row, id, &identity.provider_uid);
             if let Source::Column(i) = source {
                 put(row, i, &identity.provider);
             }
         }
-        rows
+        (rows, lost)
     }
 }
 
@@ -289,6 +299,16 @@ pub(crate) fn is_empty_value(field: &[u8]) -> bool {
 /// Fields of a row of Firebase's CSV, without the one that a comma at its end makes: fewer in older versions.
 const FIREBASE_FIELDS: std::ops::RangeInclusive<usize> = 24..=29;
 
+/// The column of the time that a user was made at, as digits.
+const FIREBASE_CREATED: usize = 23;
+
+/// Whether the fields are those of a row of Firebase's: a comma in a name shifts what follows it, and then another
+/// field, the address of a picture, is where the time should be.
+pub(crate) fn is_firebase_row(fields: &[&str]) -> bool {
+    let digits = |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    matches!(fields.get(2), Some(&("true" | "false"))) && fields.get(FIREBASE_CREATED).is_some_and(digits)
+}
+
 /// The columns of Firebase's CSV, which has no header: by the number of fields that most of its first rows have.
 pub(crate) fn firebase(table: &Table, head: &str) -> Option<Arc<Columns>> {
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
@@ -298,7 +318,7 @@ pub(crate) fn firebase(table: &Table, head: &str) -> Option<Arc<Columns>> {
     for line in whole.lines().filter(|line| !line.is_empty()).take(100) {
         lines += 1;
         let fields = unquoted_fields(line);
-        if FIREBASE_FIELDS.contains(&fields.len()) && matches!(fields.get(2), Some(&("true" | "false"))) {
+        if FIREBASE_FIELDS.contains(&fields.len()) && is_firebase_row(&fields) {
             *counts.entry(fields.len()).or_default() += 1;
         }
     }

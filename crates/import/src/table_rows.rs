@@ -13,7 +13,7 @@ use crate::mapped::{Mapped, Settings};
 use crate::parse::{Failed, Raw, Sink, Target, inside, trim_line_end};
 use crate::scan::newlines;
 use crate::systems::split_user_id;
-use crate::table::{Columns, Source, is_empty_value, unquoted_fields};
+use crate::table::{Columns, Source, is_empty_value, is_firebase_row, unquoted_fields};
 
 /// How the rows of one input are read.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl TableJob {
         let columns = &self.columns;
         if columns.unquoted {
             let fields = unquoted_fields(text);
-            if fields.len() != columns.fields || !matches!(fields.get(2), Some(&("true" | "false"))) {
+            if fields.len() != columns.fields || !is_firebase_row(&fields) {
                 return Err((0, BadRecord::FirebaseRow { expected: columns.fields, found: fields.len() }));
             }
             return self.map(&|i| fields.get(i).copied().unwrap_or_default(), draft).map_err(|reason| (0, reason));

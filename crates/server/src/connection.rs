@@ -38,9 +38,19 @@ pub(crate) enum Stage {
 const MAX_HEAD: usize = 64 << 10;
 /// Rendered bytes that wait for the socket: one piece while another is written.
 const WRITE_BUFFER: usize = 512 << 10;
-/// Bytes that the kernel keeps unsent for a client, at most, beyond what is on its way: without a bound every client that
-/// does not read costs megabytes.
-const UNSENT: u32 = 256 << 10;
+/// Bytes that the kernel keeps unsent for a client beyond what is on its way: without a bound every client that does not read
+/// costs megabytes. The kernel asks for more when half of it has gone, and takes some more than it was told to: with a half
+/// of what a client has to take in a time, one that takes twice as much is seen to.
+fn unsent(slow_bytes: u64) -> u32 {
+    const LEAST: u32 = 16 << 10;
+    const MOST: u32 = 256 << 10;
+    u32::try_from(slow_bytes / 2).unwrap_or(MOST).clamp(LEAST, MOST)
+}
+
+/// Streams of HTTP/2 at the same time: each may wait for the rest of its body.
+const STREAMS: u32 = 32;
+/// Bytes that a client of HTTP/2 may send on a stream, and on all of a connection, before they are looked at.
+const WINDOWS: (u32, u32) = (64 << 10, 256 << 10);
 
 /// What a connection needs of its listener and server.
 #[derive(Debug, Clone)]
@@ -58,7 +68,8 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, place: Place, con
     let local = stream.local_addr().map_or(IpAddr::from([0, 0, 0, 0]), |address| address.ip());
     let _: std::io::Result<()> = stream.set_nodelay(true);
     #[cfg(target_os = "linux")]
-    let _: std::io::Result<()> = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
+    let _: std::io::Result<()> =
+        socket2::SockRef::from(&stream).set_tcp_notsent_lowat(unsent(context.shared.limits.slow_bytes));
     let connection = Connection {
         shared: Arc::clone(&context.shared),
         api: Arc::clone(&context.api),
@@ -72,7 +83,14 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, place: Place, con
         return http(stream, false, connection, &place, context.stage).await;
     };
     let patience = Duration::from_secs(context.shared.limits.handshake_seconds);
-    match tokio::time::timeout(patience, certificate.acceptor().accept(stream)).await {
+    let accepted = tokio::select! {
+        accepted = tokio::time::timeout(patience, certificate.acceptor().accept(stream)) => accepted,
+        verdict = place.watch.given_up() => {
+            tracing::debug!(peer = %peer, why = verdict.as_str(), "a connection was given up in its TLS handshake");
+            return;
+        }
+    };
+    match accepted {
         Ok(Ok(stream)) => {
             let multiplexed = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             http(stream, multiplexed, connection, &place, context.stage).await;
@@ -99,7 +117,8 @@ where
     let ended = if multiplexed {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
-        builder.max_concurrent_streams(100).max_send_buf_size(WRITE_BUFFER);
+        builder.max_concurrent_streams(STREAMS).max_send_buf_size(WRITE_BUFFER);
+        builder.initial_stream_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
         builder.keep_alive_interval(Duration::from_secs(20)).keep_alive_timeout(Duration::from_secs(20));
         run(std::pin::pin!(builder.serve_connection(io, service)), place, stage).await
     } else {

@@ -3,6 +3,7 @@
 
 mod admin;
 mod audit;
+mod bodies;
 mod body;
 mod clock;
 mod config;

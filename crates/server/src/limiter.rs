@@ -8,6 +8,8 @@ use headcount::method::Limiter;
 
 /// Seconds' worth of requests that may come at once.
 const BURST: f64 = 10.0;
+/// No request is as late as this: the clock was set back.
+const SET_BACK: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 struct Bucket {
@@ -35,10 +37,12 @@ impl Limiter for KeyLimiter {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (api_key.to_owned(), user_key.map(str::to_owned));
         let bucket = buckets.entry(key).or_insert(Bucket { requests: most, filled: now });
-        // A clock that was set back fills nothing.
+        // A request that is late fills nothing, and no time is counted twice after it; nor does a clock that was set back.
         let passed = now.duration_since(bucket.filled).unwrap_or_default().as_secs_f64();
         bucket.requests = (bucket.requests + passed * self.per_second).min(most);
-        bucket.filled = now;
+        if now > bucket.filled || bucket.filled.duration_since(now).is_ok_and(|late| late > SET_BACK) {
+            bucket.filled = now;
+        }
         if bucket.requests >= 1.0 {
             bucket.requests -= 1.0;
             return Ok(());
@@ -64,5 +68,15 @@ mod tests {
         assert_eq!(limiter.admit("a", Some("u"), start), Ok(()), "a key of its own");
         assert_eq!(limiter.admit("a", None, start + Duration::from_millis(500)), Ok(()));
         assert!(limiter.admit("a", None, start).is_err(), "a clock that was set back");
+    }
+
+    #[test]
+    fn a_late_request_fills_nothing() {
+        let limiter = KeyLimiter::new(1);
+        let start = UNIX_EPOCH + Duration::from_secs(1000);
+        let now = start + Duration::from_secs(9);
+        let passed =
+            (0..100).filter(|i| limiter.admit("a", None, if i % 2 == 0 { now } else { start }).is_ok()).count();
+        assert_eq!(passed, 10);
     }
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::metrics::Metrics;
 use crate::watch::{Patience, Verdict, Watch};
 
 #[derive(Debug, Default)]
@@ -20,6 +21,7 @@ pub(crate) struct Registry {
     held: Mutex<Held>,
     most: usize,
     most_of_one: usize,
+    metrics: Arc<Metrics>,
 }
 
 /// A connection's place; it is free again when this is dropped.
@@ -56,8 +58,8 @@ fn network(address: IpAddr) -> IpAddr {
 }
 
 impl Registry {
-    pub(crate) fn new(most: usize, most_of_one: usize) -> Self {
-        Self { held: Mutex::default(), most, most_of_one }
+    pub(crate) fn new(most: usize, most_of_one: usize, metrics: Arc<Metrics>) -> Self {
+        Self { held: Mutex::default(), most, most_of_one, metrics }
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
@@ -76,7 +78,9 @@ impl Registry {
         if held.connections.len() >= self.most {
             let idle = held.connections.values().filter_map(|watch| Some((watch.idle_since()?, watch)));
             let (_, oldest) = idle.min_by_key(|(since, _)| *since).ok_or(Full::All)?;
-            oldest.give_up(Verdict::Evicted);
+            if oldest.give_up(Verdict::Evicted) {
+                self.metrics.given_up(Verdict::Evicted.as_str());
+            }
             // Its place is free in a moment, when its task has ended; far over the bound nobody is let in.
             if held.connections.len() >= self.most + self.most / 8 + 8 {
                 return Err(Full::All);
@@ -132,7 +136,7 @@ mod tests {
 
     #[test]
     fn an_address_has_a_share() {
-        let registry = Arc::new(Registry::new(100, 2));
+        let registry = Arc::new(Registry::new(100, 2, Arc::new(Metrics::new())));
         let now = Instant::now();
         let first = registry.enter(ip("2001:db8::1"), false, now).unwrap();
         let _second = registry.enter(ip("2001:db8::2"), false, now).unwrap();
@@ -149,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_longest_idle_one_makes_room() {
-        let registry = Arc::new(Registry::new(2, 10));
+        let registry = Arc::new(Registry::new(2, 10, Arc::new(Metrics::new())));
         let now = Instant::now();
         let old = registry.enter(ip("10.0.0.1"), false, now).unwrap();
         let busy = registry.enter(ip("10.0.0.1"), false, now).unwrap();

@@ -18,7 +18,7 @@ use crate::limiter::KeyLimiter;
 use crate::notify;
 use crate::registry::Full;
 use crate::shared::Shared;
-use crate::tls::{Certificate, TlsError};
+use crate::tls::{self, Certificate, TlsError};
 
 /// How often the rules of time are looked at.
 const TICK: Duration = Duration::from_millis(200);
@@ -52,6 +52,16 @@ pub enum ServerError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// Another server keeps its tokens and nonces there.
+    #[error(
+        "another server keeps its tokens in {}: expected one server for a file, since a signed request would be good once \
+         for each; stop the other, or give this one a file of its own with tokens = \"FILE\"",
+        path.display()
+    )]
+    TokensInUse {
+        /// The file.
+        path: PathBuf,
     },
     /// The threads of the server cannot be started.
     #[error("cannot start the server's threads: {0}")]
@@ -149,7 +159,7 @@ impl Server {
     /// Listens on every address of `config` for requests to `sites`. Nothing is answered before [`run`](Self::run).
     ///
     /// # Errors
-    /// When an address is taken, a certificate cannot be read, or the file of tokens cannot.
+    /// When an address is taken, a certificate cannot be read, or the file of tokens cannot or is another server's.
     pub fn bind(config: &Config, sites: &Sites) -> Result<Self, ServerError> {
         let shared = Arc::new(Shared::new(config.limits.clone(), config.trusted_proxies.clone()));
         let started = clock::now();
@@ -169,8 +179,12 @@ impl Server {
             let mut nonces = path.clone().into_os_string();
             nonces.push(".nonces");
             // A directory in which nothing can be written was always good enough for signed requests.
-            if let Err(error) = api.keep_nonces(Path::new(&nonces)) {
-                tracing::warn!(path = %Path::new(&nonces).display(), %error, "{UNKEPT}");
+            match api.keep_nonces(Path::new(&nonces)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                    return Err(ServerError::TokensInUse { path: path.clone() });
+                }
+                Err(error) => tracing::warn!(path = %Path::new(&nonces).display(), %error, "{UNKEPT}"),
             }
         }
         if let Ok(per_second @ 1..) = u32::try_from(config.limits.requests_per_second) {
@@ -283,7 +297,13 @@ impl Handle {
         self.stage.send_replace(next);
     }
 
-    /// Takes over sites, certificates and trusted proxies; what was read before stays where something cannot be read. Requests
+    /// The sites that are served.
+    #[must_use]
+    pub fn sites(&self) -> Arc<Sites> {
+        self.api.sites()
+    }
+
+    /// Takes over sites, certificates and trusted proxies: all of them, or none where something cannot be read. Requests
     /// under way end as they began.
     ///
     /// # Errors
@@ -302,8 +322,10 @@ impl Handle {
         if !known.eq(with_tls.iter().map(|(address, _)| *address)) {
             return Err(ServerError::NeedsRestart("listeners"));
         }
-        for (known, (_, tls)) in certificates.iter().zip(with_tls) {
-            known.certificate.replace(&tls.cert, &tls.key)?;
+        // All of them are read before one is shown.
+        let new: Result<Vec<_>, TlsError> = with_tls.iter().map(|(_, tls)| tls::read(&tls.cert, &tls.key)).collect();
+        for (known, new) in certificates.iter().zip(new?) {
+            known.certificate.replace(new);
         }
         self.shared.trust(config.trusted_proxies.clone());
         self.api.set_sites(sites.clone());

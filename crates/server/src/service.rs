@@ -3,17 +3,17 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use headcount::method::{Admission, Admitted, Api, Body as Answer, Code, Failure, Request, Response, Verb, Work};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode, Version};
 use tokio::task::JoinError;
 
 use crate::audit::{Audit, End};
+use crate::bodies::NoBody;
 use crate::body::{Busy, Held, ResponseBody, Stream};
 use crate::clock;
 use crate::forwarded::{self, Client};
@@ -59,11 +59,10 @@ fn call_id() -> u128 {
     u128::from_le_bytes(bytes)
 }
 
-/// Why the body of a request is not there.
-enum NoBody {
-    TooLong,
-    TooSlow,
-    Gone,
+/// Bytes of a request before its body.
+fn head(parts: &Parts) -> usize {
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    parts.headers.iter().fold(target, |sum, (name, value)| sum + name.as_str().len() + value.len())
 }
 
 impl Connection {
@@ -80,10 +79,19 @@ impl Connection {
         let client = forwarded::client(self.peer, header, |address| self.shared.is_trusted(address));
         let asked = Asked { client: client.address, is_head, began };
         let mut ours = self.translate(&parts, client);
-        let response = match self.collect(body).await {
-            Ok(body) => {
-                ours.body = body;
-                return Ok(self.answer(ours, asked, busy).await);
+        let head = head(&parts);
+        // What is known of it is there a second time.
+        drop(parts);
+        let collected = self.shared.bodies.collect(body, head).await;
+        // A request is as old as its last byte: whoever sends that late could use a signature for longer than it is good.
+        ours.now = clock::now();
+        let response = match collected {
+            Ok(mut received) => {
+                ours.body = std::mem::take(&mut received.bytes);
+                let response = self.answer(ours, asked, busy).await;
+                // Until now somebody may have had it.
+                drop(received);
+                return Ok(response);
             }
             Err(NoBody::TooLong) => {
                 let details = format!("the body is longer than {} bytes", self.shared.limits.body_bytes);
@@ -91,6 +99,10 @@ impl Connection {
             }
             Err(NoBody::TooSlow) => {
                 self.api.refuse(&ours, &Failure::new(Code::RequestTimeout, "the body did not come in time"))
+            }
+            Err(NoBody::NoRoom) => {
+                let failure = Failure::new(Code::RateLimit, "too many long requests are on their way").retry_after(2);
+                self.api.refuse(&ours, &failure)
             }
             Err(NoBody::Gone) => {
                 self.api.refuse(&ours, &Failure::new(Code::InvalidRequestFormat, "the body cannot be read"))
@@ -139,23 +151,6 @@ impl Connection {
         request
     }
 
-    async fn collect(&self, body: Incoming) -> Result<Vec<u8>, NoBody> {
-        let limit = self.shared.limits.body_bytes;
-        if body.is_end_stream() {
-            return Ok(Vec::new());
-        }
-        if body.size_hint().lower() > limit as u64 {
-            return Err(NoBody::TooLong);
-        }
-        let patience = Duration::from_secs(self.shared.limits.request_seconds);
-        match tokio::time::timeout(patience, Limited::new(body, limit).collect()).await {
-            Ok(Ok(collected)) => Ok(collected.to_bytes().into()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(NoBody::TooLong),
-            Ok(Err(_)) => Err(NoBody::Gone),
-            Err(_) => Err(NoBody::TooSlow),
-        }
-    }
-
     async fn answer(self, request: Request, asked: Asked, busy: Busy) -> HttpResponse {
         let Asked { client, is_head, began } = asked;
         let admitted = match self.api.admit(request) {
@@ -174,7 +169,7 @@ impl Connection {
                 self.send(response, is_head, busy)
             }
             Work::Write => {
-                let (response, _) = blocking(&self.api, admitted, ()).await;
+                let (response, _) = blocking(admitted, ()).await;
                 self.shared.metrics.commit(began.elapsed());
                 self.count(&response);
                 self.send(response, is_head, busy)
@@ -183,18 +178,26 @@ impl Connection {
         }
     }
 
-    /// An export that was rendered into memory has ended before it is sent.
+    /// An export that was rendered into memory has ended before it is sent, and so has one that failed before its first byte.
     fn audit_short(&self, response: &Response, client: IpAddr, began: Instant, verb: Verb) {
         let outcome = &response.outcome;
-        if verb != Verb::ExportUsers || outcome.seq.is_none() || outcome.users.is_none() {
+        if verb != Verb::ExportUsers {
+            return;
+        }
+        let audit = || Audit { outcome: outcome.clone(), client, began, status: response.status };
+        let site = outcome.api_key.as_deref().unwrap_or_default();
+        if let Some(fault) = outcome.error.filter(|code| code.status() >= 500) {
+            self.shared.metrics.export(site, End::Failed.as_str(), 0, 0, 0);
+            return audit().write(End::Failed, None, 0, Some(fault.message()));
+        }
+        if outcome.seq.is_none() || outcome.users.is_none() {
             return;
         }
         self.shared.metrics.first_byte(began.elapsed());
-        let audit = Audit { outcome: outcome.clone(), client, began, status: response.status };
+        let audit = audit();
         let bytes = response.length.unwrap_or_default();
         let counts = audit.counts(None);
         let (users, identities) = counts.unwrap_or_default();
-        let site = outcome.api_key.as_deref().unwrap_or_default();
         self.shared.metrics.export(site, End::Whole.as_str(), users, identities, bytes);
         audit.write(End::Whole, counts, bytes, None);
     }
@@ -218,7 +221,7 @@ impl Connection {
             }
         };
         let entry = self.shared.transfers.enter(slot, Arc::clone(&self.watch), Instant::now());
-        let (mut response, held) = blocking(&self.api, admitted, (entry, ticket)).await;
+        let (mut response, held) = blocking(admitted, (entry, ticket)).await;
         self.count(&response);
         let body = std::mem::replace(&mut response.body, Answer::Bytes(Vec::new()));
         match (body, held) {
@@ -275,14 +278,26 @@ impl Connection {
 
 /// Has a request answered by a thread that may wait for a disk, and gives back what it `held` meanwhile; without an answer
 /// nothing is held.
-async fn blocking<H: Send + 'static>(api: &Arc<Api>, admitted: Admitted, held: H) -> (Response, Option<H>) {
-    let call_id = admitted.outcome().call_id.clone();
-    match holding(held, move || admitted.answer()).await {
+async fn blocking<H: Send + 'static>(admitted: Admitted, held: H) -> (Response, Option<H>) {
+    // As this call wants its errors, with its callId.
+    let refusal = admitted.refusal(&Failure::new(Code::ServerError, "the request failed; try again"));
+    answered(refusal, held, move || admitted.answer()).await
+}
+
+/// The answer of `work`, or `refusal` where it panics.
+async fn answered<H>(
+    refusal: Response,
+    held: H,
+    work: impl FnOnce() -> Response + Send + 'static,
+) -> (Response, Option<H>)
+where
+    H: Send + 'static,
+{
+    match holding(held, work).await {
         Ok((response, held)) => (response, Some(held)),
         Err(error) => {
-            tracing::error!(callId = %call_id, %error, "a request ended by a panic");
-            let request = Request::new("GET", "/", clock::now());
-            (api.refuse(&request, &Failure::new(Code::ServerError, "the request failed; try again")), None)
+            tracing::error!(callId = %refusal.outcome.call_id, %error, "a request ended by a panic");
+            (refusal, None)
         }
     }
 }
@@ -328,6 +343,7 @@ const fn is_authorization(code: Code) -> bool {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
+    use std::time::Duration;
 
     use super::*;
 
@@ -349,5 +365,22 @@ mod tests {
         }
         let (done, held) = holding(place, || 7).await.unwrap();
         assert_eq!((done, Arc::strong_count(&held)), (7, 1));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_told_as_the_call_wants_it() {
+        let store = Arc::new(headcount::Store::temporary().unwrap());
+        let secret = headcount::method::Secret::new("c2VjcmV0").unwrap();
+        let sites = headcount::method::Sites::new([headcount::method::Site::new("3_key", store, secret)]).unwrap();
+        let api = Api::new(sites, headcount::method::Settings::default(), clock::now());
+        let target = "/socialize.exportUsers?apiKey=3_key&secret=c2VjcmV0&format=csv";
+        let request = Request { secure: true, call_id: 7, ..Request::new("GET", target, clock::now()) };
+        let Admission::Admitted(admitted) = api.admit(request) else { panic!("it is refused") };
+        let refusal = admitted.refusal(&Failure::new(Code::ServerError, "why"));
+        let (response, held) = answered(refusal, (), || panic!("on purpose")).await;
+        assert_eq!((response.status, held), (500, None));
+        assert_eq!(response.outcome.verb, Some(Verb::ExportUsers));
+        let text = String::from_utf8(response.body.read().unwrap()).unwrap();
+        assert!(text.contains("\"errorCode\":500001,") && text.contains(&format!("{:032x}", 7)), "{text}");
     }
 }

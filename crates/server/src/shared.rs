@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use headcount::method::Sites;
 
+use crate::bodies::Bodies;
 use crate::config::{Limits, Network};
 use crate::metrics::{Metrics, Now};
 use crate::registry::Registry;
@@ -21,6 +22,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) registry: Arc<Registry>,
     pub(crate) slots: Arc<Slots>,
+    pub(crate) bodies: Bodies,
     pub(crate) transfers: Arc<Transfers>,
     pub(crate) metrics: Arc<Metrics>,
     trusted: RwLock<Vec<Network>>,
@@ -36,11 +38,14 @@ impl Shared {
             waiting: limits.queue,
             wait: Duration::from_secs(limits.queue_seconds),
         };
+        let metrics = Arc::new(Metrics::new());
+        let registry = Registry::new(limits.connections, limits.connections_per_address, Arc::clone(&metrics));
         Self {
-            registry: Arc::new(Registry::new(limits.connections, limits.connections_per_address)),
+            registry: Arc::new(registry),
             slots: Arc::new(Slots::new(bounds)),
+            bodies: Bodies::new(&limits),
             transfers: Arc::default(),
-            metrics: Arc::new(Metrics::new()),
+            metrics,
             trusted: RwLock::new(trusted),
             draining: AtomicBool::new(false),
             limits,

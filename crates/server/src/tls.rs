@@ -40,7 +40,7 @@ pub enum TlsError {
 }
 
 /// Reads a certificate chain and its key.
-fn read(cert: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
+pub(crate) fn read(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
     let pem = |what, path: &Path| {
         let path = path.to_path_buf();
         move |source| TlsError::Pem { what, path, source }
@@ -60,7 +60,7 @@ fn read(cert: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
         .with_single_cert(chain, private)
         .map_err(unfit)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+    Ok(Arc::new(config))
 }
 
 /// The certificate that a listener shows now.
@@ -71,14 +71,12 @@ pub(crate) struct Certificate {
 
 impl Certificate {
     pub(crate) fn open(cert: &Path, key: &Path) -> Result<Self, TlsError> {
-        Ok(Self { config: Mutex::new(Arc::new(read(cert, key)?)) })
+        Ok(Self { config: Mutex::new(read(cert, key)?) })
     }
 
-    /// Takes over what the files hold now. On an error everything stays as it was.
-    pub(crate) fn replace(&self, cert: &Path, key: &Path) -> Result<(), TlsError> {
-        let new = Arc::new(read(cert, key)?);
+    /// Shows another one, which was [`read`].
+    pub(crate) fn replace(&self, new: Arc<ServerConfig>) {
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = new;
-        Ok(())
     }
 
     pub(crate) fn acceptor(&self) -> tokio_rustls::TlsAcceptor {

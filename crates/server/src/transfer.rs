@@ -77,6 +77,10 @@ impl Transfer {
         if waited >= SLOT_KEPT {
             state.slot = None;
         }
+        // A connection of its own says itself whether its client takes something, in smaller steps than a piece.
+        if !self.multiplexed {
+            return None;
+        }
         // The window is as long as what the client was given to take, at least since the last piece.
         if now.saturating_duration_since(state.window) < patience.slow {
             return None;
@@ -165,10 +169,12 @@ mod tests {
         slow_bytes: 1000,
     };
 
-    fn entry(semaphore: &Arc<Semaphore>, now: Instant) -> (Arc<Transfers>, Entry) {
+    fn entry(semaphore: &Arc<Semaphore>, multiplexed: bool, now: Instant) -> (Arc<Transfers>, Entry) {
         let transfers = Arc::new(Transfers::default());
         let slot = Arc::clone(semaphore).try_acquire_owned().unwrap();
-        let entry = transfers.enter(Some(slot), Arc::new(Watch::new(now)), now);
+        let watch = Watch::new(now);
+        watch.expect_requests(multiplexed, now);
+        let entry = transfers.enter(Some(slot), Arc::new(watch), now);
         (transfers, entry)
     }
 
@@ -176,7 +182,7 @@ mod tests {
     fn who_does_not_read_loses_the_slot_and_then_the_connection() {
         let semaphore = Arc::new(Semaphore::new(1));
         let start = Instant::now();
-        let (transfers, entry) = entry(&semaphore, start);
+        let (transfers, entry) = entry(&semaphore, true, start);
         let after = |millis| start + Duration::from_millis(millis);
         assert!(entry.transfer.asked(start));
         assert!(transfers.check(after(29_000), &PATIENCE).is_empty());
@@ -199,7 +205,7 @@ mod tests {
     fn a_steady_reader_stays() {
         let semaphore = Arc::new(Semaphore::new(1));
         let start = Instant::now();
-        let (transfers, entry) = entry(&semaphore, start);
+        let (transfers, entry) = entry(&semaphore, false, start);
         for second in 0..300 {
             let now = start + Duration::from_secs(second);
             entry.transfer.asked(now);

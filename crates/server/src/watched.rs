@@ -67,6 +67,8 @@ impl<S: AsyncRead + Socket + Unpin> AsyncRead for Watched<S> {
         match &read {
             Poll::Ready(Ok(())) if buf.filled().len() > before => self.watch.received(Instant::now()),
             Poll::Ready(Ok(())) if buf.remaining() > 0 => self.watch.closed(),
+            // Of TLS, whose clients mostly close without a word. Who has not read all that came resets the connection.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => self.watch.closed(),
             Poll::Ready(Err(_)) => self.watch.broke(),
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }

@@ -226,10 +226,14 @@ fn a_signed_request_passes_once_whatever_is_restarted() {
     for expected in [0, 403_004, 403_004] {
         let mut server = serve_with(Arc::clone(&store), &more);
         assert_eq!(server.plain().post(server.http, "exportUsers", &form, "").code(), expected);
+        // One at a time.
+        let second = Server::bind(&server.config, &sites(&store)).map(|_| ());
+        assert!(matches!(second, Err(ServerError::TokensInUse { .. })), "{second:?}");
         server.stop();
     }
-    let files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
-    assert_eq!(files, ["tokens.nonces"]);
+    let mut files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    files.sort();
+    assert_eq!(files, ["tokens.nonces", "tokens.nonces.lock"]);
     // Without a place for the file there is a server all the same.
     let server = serve_with(store, "tokens = \"/proc/none/tokens\"");
     assert_eq!(server.export(&[]).code(), 0);
@@ -245,4 +249,28 @@ fn no_tunnel_is_made() {
         assert_eq!((reply.status, reply.code()), (405, 405_001), "{target}: a 200 would say that it was made");
         assert_eq!(reply.header("allow"), Some("GET, HEAD, POST"), "{target}");
     }
+}
+
+#[test]
+fn a_reload_takes_all_certificates_over_or_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (certificate(dir.path(), "one"), certificate(dir.path(), "two"));
+    let text = "[[listen]]\naddress = \"127.0.0.1:0\"\ntls = { cert = \"one.pem\", key = \"one.key\" }\n\
+                [[listen]]\naddress = \"127.0.0.2:0\"\ntls = { cert = \"two.pem\", key = \"two.key\" }\n";
+    let config = Config::parse(text, dir.path().join("headcount.toml")).unwrap();
+    let store = temporary(seven());
+    let server = Server::bind(&config, &sites(&store)).unwrap();
+    let (address, handle) = (server.addresses()[0].0, server.handle());
+    let thread = std::thread::spawn(move || server.run());
+    let other = certificate(dir.path(), "other");
+    fs::copy(&other.cert, &one.cert).unwrap();
+    fs::copy(&other.key, &one.key).unwrap();
+    fs::write(&two.key, "nonsense").unwrap();
+    let refused = handle.reload(&config, &sites(&store));
+    assert!(matches!(refused, Err(ServerError::Tls(_))), "{refused:?}");
+    let mut connection = Connection { stream: Box::new(tls(address, &one.der)) };
+    assert_eq!(connection.get(address, "/healthz", "").status, 200);
+    handle.stop();
+    drop(connection);
+    thread.join().unwrap().unwrap();
 }

@@ -293,3 +293,32 @@ fn what_was_handed_over_and_not_taken_can_be_resumed() {
     });
     assert_eq!(status, 200, "it was whole, and nothing is kept");
 }
+
+#[test]
+fn a_client_of_tls_that_closes_without_a_word_has_all_that_it_read() {
+    let server = serve(many(6000));
+    let form = Running::secret_form(&[("format", "csv")]);
+    // No close_notify is sent when it is dropped.
+    let whole = server.tls().post(server.https, "exportUsers", &form, "");
+    let tag = whole.header("etag").unwrap().to_owned();
+    eventually("it is gone", || server.metric("headcount_connections") == 0.0);
+    let mut batch = Batch::new();
+    batch.put(User::new("aaa").with_identity("site", "aaa"));
+    server.store.commit(batch).unwrap();
+    let headers = format!("Range: bytes=10240-\r\nIf-Range: {tag}\r\n");
+    let rest = server.tls().post(server.https, "exportUsers", &form, &headers);
+    assert_eq!((whole.whole, rest.status), (true, 200), "nothing is kept");
+}
+
+#[test]
+fn an_export_that_fails_before_its_first_byte_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = serve_with(damaged(&dir.path().join("store"), 2000, 10), "");
+    for (failed, format) in [(1.0, "json"), (2.0, "csv")] {
+        assert_eq!(server.export(&[("format", format)]).code(), 500_028);
+        let line = format!("headcount_exports_total{{site=\"{KEY}\",outcome=\"failed\"}}");
+        assert_eq!(server.counted(&line), Some(failed), "{format}");
+    }
+    assert_eq!(server.export(&[("format", "nonsense")]).code(), 400_006);
+    assert_eq!(server.metric(&format!("headcount_exports_total{{site=\"{KEY}\",outcome=\"failed\"}}")), 2.0);
+}

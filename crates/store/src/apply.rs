@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use headcount_block::{Identity, LimitError, RowBuf, RowRef, Status, Totals, User, limits};
+use headcount_block::{Identity, LimitError, RowBuf, RowRef, Status, Totals, User, UserRef, limits};
 
 use crate::batch::{Batch, Operation, Precondition, Refusal, RefuseReason};
 use crate::error::{Error, Result};
@@ -148,11 +148,11 @@ impl Work<'_> {
             let before = match self.version.get(uid.as_bytes())? {
                 Some(found) => {
                     removed.add_user(&found.user());
+                    self.bytes += size(&found.user());
                     Some(owned(&found.user())?)
                 }
                 None => None,
             };
-            self.bytes += before.as_ref().map_or(0, size);
             if self.bytes > TOUCHED_MAX {
                 let (max, found) = (TOUCHED_MAX as u64, self.bytes as u64);
                 return Err(Error::TooLarge { what: "bytes of the users that a batch touches", max, found });
@@ -292,6 +292,6 @@ const fn encoded_len_of(identity: &Identity) -> usize {
 }
 
 /// About how long the user's encoded row is.
-fn size(user: &User) -> usize {
-    user.uid.len() + user.identities.iter().map(|i| i.provider.len() + i.provider_uid.len() + 3).sum::<usize>()
+pub(crate) fn size(user: &UserRef<'_>) -> usize {
+    user.uid().len() + user.identities().map(|i| i.provider.len() + i.provider_uid.len() + 3).sum::<usize>()
 }

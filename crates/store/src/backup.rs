@@ -9,7 +9,7 @@ use headcount_block::Progress;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::files;
+use crate::files::{self, Names};
 use crate::flush::entry;
 use crate::lock::Lock;
 use crate::manifest::{Manifest, SegmentEntry};
@@ -39,10 +39,12 @@ impl Snapshot {
     /// incarnation, so that its seqs are not taken for those of the original. An erasure does not reach backups.
     ///
     /// # Errors
-    /// [`Error::Exists`], [`Error::Locked`] while another process makes a store there, [`Error::Io`], [`Error::Cancelled`],
-    /// damage of what is read. Nothing of this backup is left at `dest` then.
+    /// [`Error::Exists`], [`Error::Locked`] while another process makes a store there, [`Error::Io`], which is also that of a
+    /// `dest` that lies in a store, [`Error::Cancelled`], damage of what is read. Nothing of this backup is left at `dest`
+    /// then.
     pub fn backup(&self, dest: impl AsRef<Path>, progress: &Progress) -> Result<BackupReport> {
         let dest = dest.as_ref();
+        expect_outside(dest)?;
         let created = match fs::read_dir(dest).map(|mut entries| entries.next().is_none()) {
             Ok(true) => false,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -67,7 +69,7 @@ impl Snapshot {
     }
 
     fn write_backup(&self, dest: &Path, progress: &Progress) -> Result<BackupReport> {
-        let version = &self.0;
+        let (version, names) = (&self.0, Names::default());
         progress.set_phase("copying");
         progress.set_total_bytes(version.segments.iter().map(|s| s.bytes()).sum());
         let mut report =
@@ -81,7 +83,7 @@ impl Snapshot {
             for finished in flush(&dest.join(files::TMP), delta, progress)? {
                 finished.sync()?;
                 let (id, base_seq, bytes) = (finished.id(), finished.footer.base_seq, finished.len());
-                finished.publish(base_seq, dest)?;
+                finished.publish(base_seq, dest, &names)?;
                 manifest.segments.push(SegmentEntry { id, base_seq, bytes });
                 report.segments_copied += 1;
             }
@@ -97,10 +99,28 @@ impl Snapshot {
             progress.add_bytes(segment.bytes());
         }
         report.bytes = manifest.segments.iter().map(|s| s.bytes).sum();
-        manifest.write(dest)?;
+        names.sync(dest)?;
+        manifest.write(dest, &names)?;
         files::sync_name(dest)?;
         Ok(report)
     }
+}
+
+/// What lies in a store is its own: the next writer would take the backup for a leftover, and remove it.
+fn expect_outside(dest: &Path) -> Result<()> {
+    let parent = dest.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // What is there already may be a link. Where there is no directory for it, making it says so.
+    let dir = match fs::canonicalize(dest) {
+        Ok(at) => at.parent().map(Path::to_path_buf),
+        Err(_) => fs::canonicalize(parent).ok(),
+    };
+    let is_store = |dir: &&Path| Manifest::read(dir, false).is_ok();
+    if let Some(store) = dir.as_deref().and_then(|dir| dir.ancestors().find(is_store)) {
+        let reason = format!("it lies in the store {}: name a place outside of stores", store.display());
+        let reason = std::io::Error::new(std::io::ErrorKind::InvalidInput, reason);
+        return Err(Error::io("make a backup at", dest, reason));
+    }
+    Ok(())
 }
 
 /// Gives a segment's file a second name below `dest`; `false` when that took a copy.

@@ -44,16 +44,17 @@ impl Snapshot {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(BlockError::Stopped),
         };
-        match self.walk_changes(since, &mut each) {
+        match self.walk_changes(since, &|| Ok(()), &mut each) {
             Err(BlockError::Stopped) => Ok(()),
             other => Ok(other?),
         }
     }
 
-    /// As above; ends with the first error of `each`.
+    /// As above; asks `go_on` at each block, and ends with the first error of either.
     pub(crate) fn walk_changes(
         &self,
         since: u64,
+        go_on: &dyn Fn() -> Result<(), BlockError>,
         each: &mut dyn FnMut(Changed<'_>) -> Result<(), BlockError>,
     ) -> Result<(), BlockError> {
         let version = &self.0;
@@ -68,12 +69,13 @@ impl Snapshot {
             LayerRef::Segment(segment) => segment.seq_range().1 > since,
         };
         let layers: Vec<LayerRef<'_>> = version.layers().into_iter().filter(newer).collect();
-        walk(&layers, &UidRange::all(), &mut Since { since, each })
+        walk(&layers, &UidRange::all(), &mut Since { since, go_on, each })
     }
 }
 
 struct Since<'a> {
     since: u64,
+    go_on: &'a dyn Fn() -> Result<(), BlockError>,
     each: &'a mut dyn FnMut(Changed<'_>) -> Result<(), BlockError>,
 }
 
@@ -85,6 +87,7 @@ impl Since<'_> {
 
 impl Receiver for Since<'_> {
     fn rows(&mut self, segment: &Segment, span: &Span<'_>, at: u64) -> Result<(), BlockError> {
+        (self.go_on)()?;
         let block = span.block();
         let base = segment.footer().base_seq;
         if base.saturating_add(block.seq_range().1) <= self.since {

@@ -171,7 +171,8 @@ impl Inner {
             manifest.next_generation - 1
         };
         fault::point("generation: create")?;
-        Log::create(&self.dir, number).map_err(|e| self.poison(e))
+        let made = Log::create(&self.dir, number).and_then(|log| self.names.sync(&self.dir).map(|()| log));
+        made.map_err(|e| self.poison(e))
     }
 
     /// Whether the active delta holds `1 / part` of what it may.

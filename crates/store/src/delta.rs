@@ -6,22 +6,21 @@
 //! - What is longer than a quarter of a segment it keeps in a file of its own, without any fsync, even where it only
 //!   writes again what was durable. Segments are so long that a full leaf of our longest values is never that.
 //! - A generation is written in one life of the process, insert-only, and never cleaned: it gives no space back.
-//! - A leftover `snap.*.generating` makes every later open fail, and what a snapshot says it believes: both are removed
-//!   first, under our own lock. An open of the log alone finds the same.
-//! - It asks for as much memory as a message has it believe (`delta/pages.rs`): that ends the process, and is looked for.
 //! - Its drop panics after an I/O error: [`Log::close`] takes the database apart where that cannot reach the caller.
-//! - It takes damage in its log for the end of it. What was written is therefore looked for in the file as well.
+//! - It believes what it reads, takes damage for the end of its log, and writes to what it opens. So it opens none that is there already:
+//!   `delta/read.rs` reads the file.
 //! - Its threads may hold the file, written to and locked, for a moment after the drop: closing waits for them.
 //!
 //! A group of commits is one insert batch. Keys are the group's first seq and a chunk number, big-endian; values are at
 //! most 64 KiB: the chunk, and in front of it format, number of chunks, length of the group and checksum of it.
 
 mod check;
-mod pages;
+mod entries;
+mod read;
 mod scan;
 
-use std::fs::{self, File, Metadata, TryLockError};
-use std::io::{self, ErrorKind};
+use std::fs::{File, TryLockError};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -33,9 +32,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::files;
-use check::Checker;
-use pages::Refused;
-use scan::{Shown, first_seq};
+pub(crate) use read::{groups, read};
 
 /// Version of the records.
 const FORMAT: u8 = 1;
@@ -53,10 +50,6 @@ const LET_GO: Duration = Duration::from_secs(2);
 const SEGMENT: usize = 8 << 20;
 /// The file of a sled database that holds the data.
 const DB: &str = "db";
-/// The file with its settings.
-const CONF: &str = "conf";
-/// The directory for values that are too long: there are none.
-const BLOBS: &str = "blobs";
 
 /// One commit as it is logged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,12 +129,12 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Creates generation `number` below `dir`, empty and durable.
+    /// Creates generation `number` below `dir`, empty, and durable but for its name there, which is left to the caller.
     pub(crate) fn create(dir: &Path, number: u64) -> Result<Self> {
         let path = path_of(dir, number);
         files::create_dir(&path)?;
         let db = open(&path)?;
-        match settle(&db, &path, dir) {
+        match settle(&db, &path) {
             Ok(file) => Ok(Self { number, path, db: Some(db), file }),
             Err(error) => {
                 // Its drop fsyncs too, and panics when that fails.
@@ -253,8 +246,8 @@ fn let_go(db: sled::Db, path: &Path, file: &File) -> Result<()> {
     Ok(())
 }
 
-/// Makes a new database in `path` below `dir` durable, and opens its file.
-fn settle(db: &sled::Db, path: &Path, dir: &Path) -> Result<File> {
+/// Makes a new database in `path` durable, and opens its file.
+fn settle(db: &sled::Db, path: &Path) -> Result<File> {
     flush(db, path)?;
     for entry in files::entries(path)? {
         if entry.is_dir() {
@@ -264,7 +257,6 @@ fn settle(db: &sled::Db, path: &Path, dir: &Path) -> Result<File> {
         }
     }
     files::sync_dir(path)?;
-    files::sync_dir(dir)?;
     let file = path.join(DB);
     File::options().read(true).write(true).open(&file).map_err(|e| Error::io("open", &file, e))
 }
@@ -278,208 +270,24 @@ fn guarded<T>(path: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T> 
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(sled::Error::Io(e))) => Err(Error::io("write the log in", path, e)),
-        Ok(Err(other)) => Err(damage(path, "log", "a whole sled database", other.to_string())),
+        Ok(Err(other)) => Err(damage(path, 0, "log", "a whole sled database", other.to_string())),
         Err(_) => Err(Error::io("write the log in", path, io::Error::other("sled gave up, see its message"))),
     }
 }
 
-fn damage(path: &Path, what: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
-    Error::Damage(Box::new(Damage {
-        file: path.to_path_buf(),
-        offset: 0,
-        what: what.to_owned(),
-        expected: expected.into(),
-        found: found.into(),
-        uids: None,
-    }))
+fn damage(file: &Path, offset: u64, what: &str, expected: &str, found: String) -> Error {
+    let (what, expected) = (what.to_owned(), expected.to_owned());
+    Error::Damage(Box::new(Damage { file: file.to_path_buf(), offset, what, expected, found, uids: None }))
 }
 
-/// Shows the commits of the generation in `path`, which begins at seq `first`, to `each`: an unbroken sequence. A group
-/// at the end that is not whole was never acknowledged and is left out. Returns the last seq, `first - 1` when empty.
-/// Without a `first` it begins where it does: for salvage.
-///
-/// `synced`: each group was durable before the next one was written. Then one that lies behind a missing one is damage, and
-/// not what a crash leaves.
-///
-/// sled writes to what it opens. For a store that is open for reading only, copy the directory first.
-pub(crate) fn read(
-    path: &Path,
-    first: impl Into<Option<u64>>,
-    synced: bool,
-    each: &mut dyn FnMut(Record) -> Result<()>,
-) -> Result<u64> {
-    let first = first.into();
-    for entry in files::entries(path)? {
-        expect_kind(&entry, fs::symlink_metadata(&entry))?;
-        // A leftover or a snapshot: the file has all that it says, and places beyond the end of it are believed.
-        if entry.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snap.")) {
-            files::remove_if_there(&entry)?;
-        }
-    }
-    if !path.join(DB).is_file() {
-        return Err(damage(path, "log of the delta", "a sled database", "no file `db`"));
-    }
-    look(path)?;
-    // sled writes to what it opens.
-    let latest = if synced { latest(path)? } else { None };
-    // sled panics over some damage: that is damage to us, too.
-    let last = catch_unwind(AssertUnwindSafe(|| read_open(path, first, each))).unwrap_or_else(|_| {
-        Err(damage(path, "log of the delta", "a whole sled database", "one that sled gave up on"))
-    })?;
-    match latest {
-        Some((offset, seq)) if seq > last.saturating_add(1) => Err(Error::Damage(Box::new(Damage {
-            file: path.join(DB),
-            offset,
-            what: "log of the delta (commits before this one are missing)".to_owned(),
-            expected: format!("commits up to seq {last} alone"),
-            found: format!("a commit with seq {seq}"),
-            uids: None,
-        }))),
-        _ => Ok(last),
-    }
+/// Makes the file of the generation in `path` durable, which another process wrote.
+pub(crate) fn sync(path: &Path) -> io::Result<()> {
+    files::open_file(&path.join(DB)).and_then(|file| file.sync_all())
 }
 
-/// Checks what sled would believe of the file of a log.
-fn look(path: &Path) -> Result<()> {
-    let file = path.join(DB);
-    let looked =
-        files::open_file(&file).and_then(|file| pages::look(&file)).map_err(|e| Error::io("read", &file, e))?;
-    let Some(Refused { offset, expected, found }) = looked else { return Ok(()) };
-    let what = "message of the log".to_owned();
-    Err(Error::Damage(Box::new(Damage { file, offset, what, expected, found, uids: None })))
-}
-
-/// Greatest seq that a group in the file of a log begins with, and where that lies.
-fn latest(path: &Path) -> Result<Option<(u64, u64)>> {
-    let mut latest = None;
-    scan(path, &mut |offset, shown| {
-        let (Shown::Whole(bytes) | Shown::Begun(bytes)) = shown;
-        if let Some(found) = first_seq(bytes)
-            && latest.is_none_or(|(_, seq)| seq < found)
-        {
-            latest = Some((offset, found));
-        }
-    })?;
-    Ok(latest)
-}
-
-/// Shows the groups of commits that lie in the file of a log, whole, to `each`: in no order, and some more than once. sled
-/// has no part in it. Records that no commit can have written are left out.
-pub(crate) fn groups(path: &Path, each: &mut dyn FnMut(Vec<Record>)) -> Result<()> {
-    let mut checker = Checker::default();
-    scan(path, &mut |_, shown| {
-        // What has the checksum of a group is one, unless somebody else wrote it.
-        if let Shown::Whole(bytes) = shown
-            && let Ok(mut records) = codec().deserialize::<Vec<Record>>(bytes)
-        {
-            records.retain(|record| checker.check(path, record).is_ok());
-            each(records);
-        }
-    })
-}
-
-fn scan(path: &Path, each: &mut dyn FnMut(u64, Shown<'_>)) -> Result<()> {
-    let name = path.join(DB);
-    let file = files::open_file(&name).map_err(|e| Error::io("open", &name, e))?;
-    scan::groups(&file, each).map_err(|e| match e.kind() {
-        ErrorKind::InvalidData => damage(&name, "log of the delta", "the groups of a log", e.to_string()),
-        _ => Error::io("read", &name, e),
-    })
-}
-
-fn read_open(path: &Path, first: Option<u64>, each: &mut dyn FnMut(Record) -> Result<()>) -> Result<u64> {
-    let db = open(path)?;
-    let earliest =
-        || db.first().ok().flatten().and_then(|(key, _)| key.first_chunk().map(|seq| u64::from_be_bytes(*seq)));
-    let first = first.or_else(earliest).unwrap_or(1);
-    let name = path.join(DB);
-    let file = File::open(&name).map_err(|e| Error::io("open", &name, e))?;
-    let mut expected = first;
-    let (mut group, mut checker) = (Group::default(), Checker::default());
-    let outcome = db.iter().try_for_each(|entry| {
-        let (key, value) = entry.map_err(|e| damage(path, "log", "a readable entry", e.to_string()))?;
-        let Some(whole) = group.add(path, expected, &key, &value)? else { return Ok(()) };
-        let records: Vec<Record> = codec()
-            .deserialize(&whole)
-            .map_err(|e| damage(path, "record of the log", "a group of commits", e.to_string()))?;
-        for record in records {
-            if record.seq != expected {
-                return Err(damage(path, "seq of a record of the log", expected.to_string(), record.seq.to_string()));
-            }
-            checker.check(path, &record)?;
-            expected = expected.saturating_add(1);
-            each(record)?;
-        }
-        Ok(())
-    });
-    let_go(db, path, &file)?;
-    outcome.map(|()| expected.saturating_sub(1))
-}
-
-/// The chunks of one group as they are read.
-#[derive(Debug, Default)]
-struct Group {
-    seq: u64,
-    bytes: Vec<u8>,
-    next: u32,
-}
-
-impl Group {
-    /// Takes a chunk; returns the group's bytes when it is the last one.
-    fn add(&mut self, path: &Path, expected: u64, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>> {
-        let broken = |what: &str| damage(path, what, format!("seq {expected}"), format!("key {key:02x?}"));
-        let (seq, number) = key
-            .split_first_chunk::<8>()
-            .and_then(|(seq, rest)| Some((u64::from_be_bytes(*seq), u32::from_be_bytes(rest.try_into().ok()?))))
-            .ok_or_else(|| broken("key of the log"))?;
-        let Some((head, chunk)) = value.split_first_chunk::<HEAD>() else { return Err(broken("length of a value")) };
-        let word = |at: usize| head.get(at..at + 4).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b));
-        let [format, _, _, _, _, _, _, _, _, sum @ ..] = *head;
-        let (chunks, len, sum) = (word(1), word(5) as usize, u64::from_le_bytes(sum));
-        if format != FORMAT {
-            return Err(damage(path, "format of a record of the log", FORMAT.to_string(), format.to_string()));
-        }
-        if number == 0 {
-            (self.seq, self.next) = (seq, 0);
-            self.bytes.clear();
-        }
-        if seq != expected || seq != self.seq || number != self.next {
-            return Err(broken("sequence of the log (commits are missing)"));
-        }
-        self.next += 1;
-        self.bytes.extend_from_slice(chunk);
-        if self.next < chunks {
-            return Ok(None);
-        }
-        if self.bytes.len() != len || checksum(&self.bytes) != sum {
-            return Err(broken("checksum of a group of the log"));
-        }
-        Ok(Some(std::mem::take(&mut self.bytes)))
-    }
-}
-
-/// Copies the generation in `from` to the new directory `to`: what sled cannot do without.
-pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
-    files::create_dir(to)?;
-    for name in [CONF, DB] {
-        let (entry, target) = (from.join(name), to.join(name));
-        match fs::symlink_metadata(&entry) {
-            Err(e) if e.kind() == ErrorKind::NotFound => continue,
-            found => expect_kind(&entry, found)?,
-        }
-        fs::copy(&entry, &target).map_err(|e| Error::io("copy", &entry, e))?;
-        files::writable(&target)?;
-    }
-    Ok(())
-}
-
-/// Refuses what sled would follow or wait for: everything but files, and the directory that it makes.
-fn expect_kind(entry: &Path, found: io::Result<Metadata>) -> Result<()> {
-    let found = found.map_err(|e| Error::io("look at", entry, e))?;
-    if found.is_file() || found.is_dir() && entry.ends_with(BLOBS) {
-        return Ok(());
-    }
-    Err(damage(entry, "file of a log", "a regular file", "something else"))
+/// The records of a group.
+fn decode(group: &[u8]) -> bincode::Result<Vec<Record>> {
+    codec().deserialize(group)
 }
 
 fn codec() -> impl bincode::Options {

@@ -2,11 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use headcount_block::{Progress, RowBuf, UidRange, User};
+use headcount_block::{Identity, Progress, RowBuf, UidRange, User};
 
 use crate::fault::tests::{meanwhile, plan, seen};
 use crate::sync::lock;
@@ -166,11 +166,11 @@ fn an_open_makes_durable_what_it_goes_by_before_it_removes_anything() {
     let store = two_segments(&path);
     meanwhile("manifest: before", || plan(Some(0)));
     let error = store.compact(Compaction::Full, &Progress::default()).unwrap_err();
-    assert_eq!(seen(), ["names: fsync"], "{error}");
+    assert_eq!(seen(), ["names: fsync", "names: failed"], "{error}");
     plan(None);
     drop(store);
     assert_eq!(files::segments(&path).unwrap().len(), 3);
-    plan(Some(0));
+    meanwhile("lock: opened", || plan(Some(0)));
     let opened = Store::open(&path, &Options::default());
     assert!(opened.is_err(), "{:?} are left", files::segments(&path).unwrap());
     assert_eq!(files::segments(&path).unwrap().len(), 3);
@@ -321,7 +321,9 @@ fn an_erasure_removes_what_the_last_reader_has_not_removed_yet() {
         let report = store.erase(&["victim"], Duration::ZERO, &Progress::default()).unwrap();
         assert_eq!((report.erased, report.not_found.len()), if known { (1, 0) } else { (0, 1) });
         assert!(!file.exists(), "known: {known}");
-        assert_eq!(seen().last().copied(), Some("names: fsync"));
+        let steps = seen();
+        let last = steps.iter().rfind(|step| **step != "manifest: after");
+        assert_eq!(last.copied(), Some("names: fsync"));
     }
 }
 
@@ -338,10 +340,160 @@ fn a_load_that_damage_ends_leaves_no_file() {
         let segment = there.join(files::segment_name(files::segments(&there).unwrap()[0]));
         let mut bytes = std::fs::read(&segment).unwrap();
         bytes[64..128].fill(0xff);
-        files::writable(&segment).unwrap();
+        let writable = PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&segment, writable).unwrap();
         std::fs::write(&segment, bytes).unwrap();
     });
     let outcome = load.finish(vec![shard], &mut |_| Ok(()));
     assert!(matches!(outcome, Err(Error::Damage(_))), "{outcome:?}");
     assert_eq!(files::segments(&path).unwrap().len(), 1);
+}
+
+/// It removed what lay under the names that its files had had, whosesoever that was by then.
+#[test]
+fn a_snapshot_that_outlives_its_store_removes_nothing() {
+    for closed in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, copy) = (dir.path().join("s"), dir.path().join("backup"));
+        let store = two_segments(&path);
+        let snapshot = store.snapshot();
+        store.backup(&copy, &Progress::default()).unwrap();
+        store.compact(Compaction::Full, &Progress::default()).unwrap();
+        if closed {
+            store.close().unwrap()
+        } else {
+            drop(store)
+        }
+        std::fs::rename(&path, dir.path().join("old")).unwrap();
+        std::fs::rename(&copy, &path).unwrap();
+        let there = files::segments(&path).unwrap();
+        drop(snapshot);
+        assert_eq!(files::segments(&path).unwrap(), there, "closed: {closed}");
+        assert_eq!(uids(&Store::open(&path, &Options::default()).unwrap()), ["a", "b"]);
+        // What it leaves goes at the next open.
+        let old = dir.path().join("old");
+        assert_eq!(files::segments(&old).unwrap().len(), 3);
+        drop(Store::open(&old, &Options::default()).unwrap());
+        assert_eq!(files::segments(&old).unwrap().len(), 1);
+    }
+}
+
+fn names_of(dir: &Path, text: &str) -> usize {
+    let files = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_file());
+    files.filter(|f| std::fs::read(f).unwrap().windows(text.len()).any(|w| w == text.as_bytes())).count()
+}
+
+/// The manifest before the current one goes on to name them where the process that erased them ended at that moment.
+#[test]
+fn a_manifest_that_an_erasure_left_behind_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = two_segments(&path);
+    let leave = || {
+        let mut previous = crate::manifest::Manifest::read(&path, true).unwrap();
+        previous.erasing.push("victim".into());
+        let file = path.join(files::MANIFEST_PREVIOUS);
+        std::fs::write(&file, previous.encode(&file).unwrap()).unwrap();
+        assert_eq!(names_of(&path, "victim"), 1);
+    };
+    let _ = std::fs::remove_file(path.join(files::MANIFEST_PREVIOUS));
+    leave();
+    let report = store.erase(&["victim"], Duration::ZERO, &Progress::default()).unwrap();
+    assert_eq!((report.erased, names_of(&path, "victim")), (0, 0), "by the next erasure");
+    store.close().unwrap();
+    let _ = std::fs::remove_file(path.join(files::MANIFEST_PREVIOUS));
+    leave();
+    drop(Store::open_read_only(&path, &Options::default()).unwrap());
+    let store = Store::open(&path, &Options::default()).unwrap();
+    assert_eq!(names_of(&path, "victim"), 0, "by the next open");
+    store.close().unwrap();
+}
+
+/// Those of the batches before were deleted, and nobody went on with them.
+#[test]
+fn an_erasure_that_ends_between_its_batches_is_resumed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = create(&path);
+    let large = |n: usize| {
+        let identities = (0..250).map(|i| Identity::new("p", format!("{n}/{i}/{}", "x".repeat(4000))));
+        User { identities: identities.collect(), ..User::new(format!("large-{n:02}")) }
+    };
+    store.load((0..70).map(large)).unwrap();
+    let all: Vec<String> = (0..70).map(|n| format!("large-{n:02}")).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let inner = Arc::clone(&store.inner);
+    meanwhile("commit: synced", move || drop(inner.poison(Error::Panicked("compaction"))));
+    let error = store.erase(&all, Duration::ZERO, &Progress::default()).unwrap_err();
+    assert!(matches!(error, Error::Poisoned { .. }), "{error}");
+    drop(store);
+    let store = Store::open(&path, &Options::default()).unwrap();
+    let left = uids(&store);
+    assert!((1..70).contains(&left.len()), "{left:?}");
+    for uid in all {
+        assert_eq!(names_of(&path, uid) > 0, left.iter().any(|l| l == uid), "{uid} of {left:?}");
+    }
+}
+
+/// The kernel tells of a failed fsync once: a second one of the same directory seemed to cover what the first one lost.
+#[test]
+fn nobody_is_told_of_a_name_once_an_fsync_of_the_directory_has_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = two_segments(&dir.path().join("s"));
+    let (told, hears) = mpsc::channel();
+    let (inner, before) = (Arc::clone(&store.inner), Arc::new(OnceLock::new()));
+    let (hears, heard) = (Arc::new(std::sync::Mutex::new(hears)), Arc::clone(&before));
+    let of_the_step = Arc::clone(&hears);
+    meanwhile("compaction 1: written", move || {
+        plan(Some(0));
+        meanwhile("names: failed", move || {
+            thread::spawn(move || told.send(inner.commit(batch("late"), Durability::Sync)).unwrap());
+            // Should it wait for this very thread, it answers later.
+            if let Ok(outcome) = of_the_step.lock().unwrap().recv_timeout(Duration::from_secs(1)) {
+                heard.set(outcome).unwrap();
+            }
+        });
+    });
+    let failed = store.compact(Compaction::Full, &Progress::default());
+    assert!(matches!(failed, Err(Error::Io { .. })), "{failed:?}");
+    plan(None);
+    let commit = match Arc::into_inner(before).and_then(OnceLock::into_inner) {
+        Some(outcome) => outcome,
+        None => hears.lock().unwrap().recv().unwrap(),
+    };
+    assert!(commit.is_err(), "{commit:?}");
+}
+
+/// A manifest that the process before renamed and did not fsync could be read, exported, and lost again.
+#[test]
+fn an_open_makes_durable_what_it_shows() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    two_segments(&path).close().unwrap();
+    meanwhile("lock: opened", || plan(Some(0)));
+    let opened = Store::open(&path, &Options::default());
+    assert!(opened.is_err(), "{:?}", seen());
+    plan(None);
+    drop(Store::open(&path, &Options::default()).unwrap());
+    // Where the medium takes no writes, there is nothing to lose.
+    meanwhile("lock: opened", || plan(Some(0)));
+    let store = Store::open_read_only(&path, &Options::default()).unwrap();
+    assert_eq!(seen(), ["names: fsync"]);
+    plan(None);
+    assert_eq!(uids(&store), ["a", "b"]);
+}
+
+/// Its manifest could outlast a power failure that its segments did not.
+#[test]
+fn the_segments_of_a_backup_have_their_names_before_its_manifest_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = two_segments(&dir.path().join("s"));
+    let there = dir.path().join("backup");
+    let (at, found) = (there.clone(), Arc::new(OnceLock::new()));
+    let seen = Arc::clone(&found);
+    meanwhile("names: fsync", move || {
+        seen.set((files::segments(&at).unwrap().len(), at.join(files::MANIFEST).exists())).unwrap();
+    });
+    store.backup(&there, &Progress::default()).unwrap();
+    assert_eq!(found.get(), Some(&(2, false)), "segments and a manifest at the first fsync");
 }

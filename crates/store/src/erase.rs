@@ -1,9 +1,9 @@
 //! Erasure: afterwards no linked file of the store names the user.
 //!
-//! The users are deleted by a commit, the delta is written out, and the UIDs are noted in the manifest: from then on the
-//! purge is resumed by the next open for writing, should it be interrupted. Every segment that has a row or tombstone of
-//! one of them is written anew without it; blocks that name none of them are copied as they are. Whoever was put into
-//! the store again since then stays: of a user whose newest trace is a row, that row is kept.
+//! The UIDs are noted in the manifest: from then on the purge is resumed by the next open for writing, should anything be
+//! interrupted. The users are deleted by commits, and the delta is written out. Every segment that has a row or tombstone of
+//! one of them is written anew without it; blocks that name none of them are copied as they are. Whoever was not deleted
+//! yet, or was put into the store again since, stays: of a user whose newest trace is a row, that row is kept.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use headcount_block::Progress;
 
+use crate::apply::{TOUCHED_MAX, size};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::files;
@@ -20,7 +21,7 @@ use crate::segment::Segment;
 use crate::state::Inner;
 use crate::sync::{lock, thread};
 
-/// Users in one deleting commit.
+/// Most users in one deleting commit.
 const BATCH: usize = 10_000;
 
 /// What an erasure did.
@@ -41,6 +42,7 @@ impl Inner {
     pub(crate) fn erase(&self, uids: &[&str], wait: Duration, progress: &Progress) -> Result<EraseReport> {
         self.check_writable()?;
         let _one = lock(&self.structure);
+        progress.check()?;
         progress.set_phase("erasing");
         let mut report = EraseReport::default();
         let mut known: BTreeSet<String> = lock(&self.manifest).erasing.iter().cloned().collect();
@@ -48,13 +50,13 @@ impl Inner {
             let mut writer = lock(&self.writer);
             self.sync_log(&mut writer)?;
             self.check_space(uids)?;
-            let live: Vec<&str> = {
+            let live: Vec<(&str, usize)> = {
                 let version = self.version.load_full();
                 let retired = self.retired_segments();
                 let mut live = Vec::new();
                 for uid in uids {
-                    if version.get(uid.as_bytes())?.is_some() {
-                        live.push(*uid);
+                    if let Some(found) = version.get(uid.as_bytes())? {
+                        live.push((*uid, size(&found.user())));
                     }
                     // Who is forgotten here may stand in a file that a snapshot holds.
                     if version.last_change(uid.as_bytes())? > 0 || names(&retired, uid)? {
@@ -65,19 +67,20 @@ impl Inner {
                 }
                 live
             };
-            for uids in live.chunks(BATCH) {
-                let mut batch = Batch::new();
-                for uid in uids {
-                    batch.delete(*uid);
-                }
+            if !known.is_empty() {
+                // Before the first of them is deleted: wherever it breaks off, somebody knows whom to look for.
+                self.commit_manifest(|m| m.erasing = known.iter().cloned().collect())?;
+            }
+            for batch in batches(&live) {
                 self.commit_locked(&mut writer, batch, Durability::Sync)?;
             }
             self.flush_all(&mut writer)?;
-            if !known.is_empty() {
-                self.commit_manifest(|m| m.erasing = known.iter().cloned().collect())?;
-            }
         }
-        report.segments_rewritten = self.purge(&known, wait, progress)?;
+        report.segments_rewritten = self.purge(&known, wait, progress).map_err(|e| match e {
+            // That would say that nothing was changed.
+            Error::Cancelled => Error::Unfinished,
+            other => other,
+        })?;
         let asked: BTreeSet<&str> = uids.iter().copied().collect();
         report.erased = asked.into_iter().filter(|uid| known.contains(*uid)).count() as u64;
         report.seq = self.version.load().origin.seq;
@@ -95,6 +98,7 @@ impl Inner {
     fn purge(&self, uids: &BTreeSet<String>, wait: Duration, progress: &Progress) -> Result<u64> {
         if uids.is_empty() {
             // Whom the store no longer knows may stand in a file that the last reader has just let go of.
+            self.forget_erased()?;
             return self.remove_retired().map(|()| 0);
         }
         let mut old: Vec<Weak<Segment>> = Vec::new();
@@ -112,7 +116,8 @@ impl Inner {
                 old.push(Arc::downgrade(&segment));
             }
         }
-        let deadline = Instant::now() + wait;
+        // Of a wait that no clock reaches the end, there is none.
+        let deadline = Instant::now().checked_add(wait);
         loop {
             let held: Vec<Arc<Segment>> = old.iter().filter_map(Weak::upgrade).collect();
             if held.is_empty() {
@@ -120,17 +125,16 @@ impl Inner {
             }
             let oldest = self.oldest_holding(&held).unwrap_or(self.version.load().origin.seq);
             drop(held);
-            if Instant::now() >= deadline && old.iter().any(|segment| segment.strong_count() > 0) {
+            let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if over && old.iter().any(|segment| segment.strong_count() > 0) {
                 return Err(Error::Pinned { oldest });
             }
+            progress.check()?;
             thread::sleep(Duration::from_millis(5));
         }
         self.remove_retired()?;
         crate::fault::point("erase 2: purged")?;
-        // The manifest names the users until here, and so would the one before it.
-        self.commit_manifest(|m| m.erasing.clear())?;
-        files::remove_if_there(&self.dir.join(files::MANIFEST_PREVIOUS)).map_err(|e| self.poison(e))?;
-        files::sync_dir(&self.dir).map_err(|e| self.poison(e))?;
+        self.end_erasure()?;
         Ok(rewritten)
     }
 
@@ -152,6 +156,22 @@ impl Inner {
     }
 }
 
+/// Deletions of users, whose sizes are given, in as many batches as it takes for each to touch no more than one may.
+fn batches(users: &[(&str, usize)]) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    let (mut batch, mut bytes) = (Batch::new(), 0_usize);
+    for (uid, size) in users {
+        if batch.len() == BATCH || bytes.saturating_add(*size) > TOUCHED_MAX {
+            batches.push(std::mem::take(&mut batch));
+            bytes = 0;
+        }
+        bytes = bytes.saturating_add(*size);
+        batch.delete(*uid);
+    }
+    batches.extend(Some(batch).filter(|batch| !batch.is_empty()));
+    batches
+}
+
 /// Which users to take out of which segments, given newest first. The oldest segment comes first: until its last row is
 /// gone, a newer tombstone hides the user.
 fn plan(segments: &[Arc<Segment>], uids: &BTreeSet<String>) -> Result<Vec<(Arc<Segment>, BTreeSet<String>)>> {
@@ -164,7 +184,7 @@ fn plan(segments: &[Arc<Segment>], uids: &BTreeSet<String>) -> Result<Vec<(Arc<S
             if !row && segment.tombstones().get(uid.as_bytes()).is_none() {
                 continue;
             }
-            // Every erasure begins with a tombstone: a row that is newer is of a user who came later.
+            // Every erasure begins with a tombstone: a row that is newer is of a user who came later, or was not its turn yet.
             if !seen.insert(uid) || !row {
                 named.insert(uid.clone());
             }

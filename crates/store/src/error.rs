@@ -111,6 +111,10 @@ pub enum Error {
         /// Seq of the oldest such snapshot.
         oldest: u64,
     },
+    /// An erasure was cancelled after its users were deleted. Files name them still: the next open for writing completes it,
+    /// or an erasure of the same users.
+    #[error("cancelled: the users are deleted, but files of the store name them still: erase them again")]
+    Unfinished,
     /// Deletions after that seq have been forgotten.
     #[error("changes since seq {since} are not known any more, those since {floor} are: do a full export")]
     TooOld {

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::error::{Error, Result};
 use crate::fault;
+use crate::sync::{Mutex, lock};
 
 /// The current manifest.
 pub(crate) const MANIFEST: &str = "MANIFEST";
@@ -132,6 +133,29 @@ pub(crate) fn sync_dir(path: &Path) -> Result<()> {
     File::open(path).and_then(|d| d.sync_all()).map_err(|e| Error::io("fsync directory", path, e))
 }
 
+/// The fsyncs of a store's directory, one after another: after one that failed there is none. The kernel tells of a failure
+/// once, and a second fsync would seem to cover what the first one lost. Nothing is locked with it in hand.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    failed: Mutex<Option<String>>,
+}
+
+impl Names {
+    /// Makes the names in `dir`, which is always the same one, durable.
+    pub(crate) fn sync(&self, dir: &Path) -> Result<()> {
+        let mut failed = lock(&self.failed);
+        if let Some(cause) = &*failed {
+            let before = io::Error::other(format!("it failed before: {cause}"));
+            return Err(Error::io("fsync directory", dir, before));
+        }
+        sync_dir(dir).inspect_err(|error| {
+            *failed = Some(error.to_string());
+            // The step is over already.
+            let _ = fault::point("names: failed");
+        })
+    }
+}
+
 /// Makes the name of `path` durable, in the directory that it lies in.
 pub(crate) fn sync_name(path: &Path) -> Result<()> {
     // A name alone lies in the working directory.
@@ -143,11 +167,6 @@ pub(crate) fn sync_file(path: &Path) -> Result<()> {
     File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::io("fsync", path, e))
 }
 
-/// Lets the owner write to a copy of a file.
-pub(crate) fn writable(path: &Path) -> Result<()> {
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(|e| Error::io("make writable", path, e))
-}
-
 /// Removes a directory with all that is in it; that there is none is fine.
 pub(crate) fn remove_tree(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
@@ -156,20 +175,22 @@ pub(crate) fn remove_tree(path: &Path) -> Result<()> {
     }
 }
 
-/// Makes a finished file durable and read-only, and gives it its name. `from` and `to` lie below one store.
-pub(crate) fn publish(file: &File, from: &Path, to: &Path) -> Result<()> {
+/// Makes a finished file durable and read-only, and gives it its name. `from` and `to` lie below one store, whose names those
+/// of `to` are.
+pub(crate) fn publish(file: &File, from: &Path, to: &Path, names: &Names) -> Result<()> {
     file.set_permissions(fs::Permissions::from_mode(0o400)).map_err(|e| Error::io("make read-only", from, e))?;
     file.sync_all().map_err(|e| Error::io("fsync", from, e))?;
     fs::rename(from, to).map_err(|e| Error::io("rename into place", to, e))?;
-    sync_dir(to.parent().unwrap_or(to))
+    names.sync(to.parent().unwrap_or(to))
 }
 
-/// Replaces `dir/name` by `bytes`, atomically and durably; the old content, if any, stays as `dir/previous`.
-pub(crate) fn replace(dir: &Path, name: &str, previous: &str, bytes: &[u8]) -> Result<()> {
+/// Replaces `dir/name` by `bytes`, atomically and durably; the old content, if any, stays as `dir/previous`, where that is
+/// asked for.
+pub(crate) fn replace(dir: &Path, name: &str, previous: Option<&str>, bytes: &[u8], names: &Names) -> Result<()> {
     let (new, current) = (dir.join(format!("{name}.new")), dir.join(name));
     remove_if_there(&new)?;
     let written = write_new(&new, bytes).and_then(|()| {
-        keep_previous(&current, &dir.join(previous))?;
+        previous.map_or(Ok(()), |previous| keep_previous(&current, &dir.join(previous)))?;
         fs::rename(&new, &current).map_err(|e| Error::io("rename into place", &current, e))
     });
     if written.is_err() {
@@ -177,7 +198,7 @@ pub(crate) fn replace(dir: &Path, name: &str, previous: &str, bytes: &[u8]) -> R
         let _ = fs::remove_file(&new);
     }
     written?;
-    sync_dir(dir)
+    names.sync(dir)
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -206,7 +227,7 @@ pub(crate) fn remove_if_there(path: &Path) -> Result<()> {
 }
 
 /// What a crash left beside the files that a manifest names: segments, generations, and an unfinished manifest.
-pub(crate) fn unnamed(dir: &Path, segments: &[u128], generations: &[u64]) -> Result<Vec<PathBuf>> {
+fn unnamed(dir: &Path, segments: &[u128], generations: &[u64]) -> Result<Vec<PathBuf>> {
     let live: Vec<String> = segments.iter().map(|id| segment_name(*id)).collect();
     let generations: Vec<String> = generations.iter().map(|number| generation_name(*number)).collect();
     let is_unnamed = |path: &PathBuf| {

@@ -86,7 +86,7 @@ impl Inner {
     pub(crate) fn place(&self, finished: Finished) -> Result<Arc<Segment>> {
         finished.sync()?;
         let (id, base) = (finished.id(), finished.footer.base_seq);
-        let path = finished.publish(base, &self.dir)?;
+        let path = finished.publish(base, &self.dir, &self.names)?;
         self.adopt(&path, id)
     }
 

@@ -53,14 +53,27 @@ impl Lock {
     /// Takes the lock of a reader; needs no permission to write.
     pub(crate) fn shared(dir: &Path) -> Result<Self> {
         let path = dir.join(LOCK);
-        let file = match open_file(&path) {
-            Ok(file) => file,
-            // A copy of a store on a read-only medium may lack the file, and nobody can write to it.
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Self { file: None }),
-            Err(e) => return Err(Error::io("open", &path, e)),
-        };
-        taken(file.try_lock_shared(), dir, &file)?;
-        Ok(Self { file: Some(file) })
+        let mut tries = 0;
+        loop {
+            let file = match open_file(&path) {
+                Ok(file) => file,
+                // A copy of a store on a read-only medium may lack the file, and nobody can write to it.
+                Err(e) if e.kind() == ErrorKind::NotFound && tries == 0 => return Ok(Self { file: None }),
+                Err(e) if e.kind() == ErrorKind::NotFound => {
+                    return Err(Error::NotAStore {
+                        path: dir.to_path_buf(),
+                        why: "it was removed while it was opened",
+                    });
+                }
+                Err(e) => return Err(Error::io("open", &path, e)),
+            };
+            fault::point("lock: opened")?;
+            taken(file.try_lock_shared(), dir, &file)?;
+            tries += 1;
+            if tries == TRIES || is_named(&file, &path) {
+                return Ok(Self { file: Some(file) });
+            }
+        }
     }
 }
 
@@ -98,6 +111,9 @@ fn parse_locks(locks: &str, inode: u64) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
     use super::*;
     use crate::fault::tests::meanwhile;
 
@@ -119,6 +135,27 @@ mod tests {
         meanwhile("lock: opened", move || fs::remove_file(path.join(LOCK)).unwrap());
         let _lock = Lock::exclusive(dir.path()).unwrap();
         assert!(matches!(Lock::exclusive(dir.path()), Err(Error::Locked { .. })));
+    }
+
+    #[test]
+    fn a_reader_of_a_file_that_was_removed_meanwhile_keeps_out_of_the_next_writers_way() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Lock::exclusive(dir.path()).unwrap());
+        let (path, next) = (dir.path().to_path_buf(), Rc::new(RefCell::new(None)));
+        let writer = Rc::clone(&next);
+        meanwhile("lock: opened", move || {
+            fs::remove_file(path.join(LOCK)).unwrap();
+            *writer.borrow_mut() = Some(Lock::exclusive(&path).unwrap());
+        });
+        let reader = Lock::shared(dir.path());
+        assert!(matches!(reader, Err(Error::Locked { .. })), "{reader:?}");
+        next.take();
+        Lock::shared(dir.path()).unwrap();
+        // Nobody has come since: there is no store any more.
+        let path = dir.path().to_path_buf();
+        meanwhile("lock: opened", move || fs::remove_file(path.join(LOCK)).unwrap());
+        let reader = Lock::shared(dir.path());
+        assert!(matches!(reader, Err(Error::NotAStore { .. })), "{reader:?}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use headcount_block::{ClassSums, Damage, Fault, Origin, Totals, checksum};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::files::{MANIFEST, MANIFEST_PREVIOUS, read_up_to, replace};
+use crate::files::{MANIFEST, MANIFEST_PREVIOUS, Names, read_up_to, remove_if_there, replace};
 
 /// Version of all file formats of a store that this crate writes, and the greatest that it reads.
 pub(crate) const FORMAT_VERSION: u32 = 1;
@@ -116,9 +116,19 @@ impl Manifest {
     }
 
     /// Makes this the current manifest of the store in `dir`, durably.
-    pub(crate) fn write(&self, dir: &Path) -> Result<()> {
+    pub(crate) fn write(&self, dir: &Path, names: &Names) -> Result<()> {
         let path = dir.join(MANIFEST);
-        replace(dir, MANIFEST, MANIFEST_PREVIOUS, &self.encode(&path)?)
+        replace(dir, MANIFEST, Some(MANIFEST_PREVIOUS), &self.encode(&path)?, names)
+    }
+
+    /// The same, and leaves none before it. Wherever it breaks off, that one is current still, or gone: nobody would look for
+    /// what it names once this one is current.
+    pub(crate) fn write_alone(&self, dir: &Path, names: &Names) -> Result<()> {
+        let path = dir.join(MANIFEST);
+        let bytes = self.encode(&path)?;
+        remove_if_there(&dir.join(MANIFEST_PREVIOUS))?;
+        names.sync(dir)?;
+        replace(dir, MANIFEST, None, &bytes, names)
     }
 
     pub(crate) fn encode(&self, path: &Path) -> Result<Vec<u8>> {

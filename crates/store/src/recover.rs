@@ -65,7 +65,7 @@ impl Recovery {
     }
 }
 
-/// Adds what the generations of `manifest` hold to `version`. Their directories are read in `dir`, which sled writes to.
+/// Adds what the generations of `manifest`, in `dir`, hold to `version`.
 pub(crate) fn replay(dir: &Path, manifest: &Manifest, version: &mut Version, into: &mut Delta) -> Result<Recovery> {
     let mut recovery = Recovery { unclosed: true, ..Recovery::default() };
     let mut generations: Vec<GenerationEntry> = manifest.generations.clone();
@@ -109,10 +109,8 @@ pub(crate) fn recover(inner: &Inner) -> Result<Option<Recovery>> {
     let live: Vec<u128> = manifest.segments.iter().map(|s| s.id).collect();
     let generations: Vec<u64> = manifest.generations.iter().map(|g| g.number).collect();
     // The process before may have ended between the rename of this manifest and the fsync. Lost, the one before it counts
-    // again, and the files that it names are among those that go now.
-    if !files::unnamed(&inner.dir, &live, &generations)?.is_empty() {
-        files::sync_dir(&inner.dir)?;
-    }
+    // again: the files that it names are among those that go now, and the seqs after it are issued a second time.
+    inner.names.sync(&inner.dir)?;
     let removed = files::clean(&inner.dir, &live, &generations)?;
     files::ensure_tmp(&inner.dir)?;
     let mut recovery = Recovery { seq: manifest.seq, ..Recovery::default() };
@@ -139,6 +137,7 @@ pub(crate) fn recover(inner: &Inner) -> Result<Option<Recovery>> {
         recovery.erased = manifest.erasing.len();
         inner.resume_erasure()?;
     }
+    recovery.removed += usize::from(inner.forget_erased()?);
     Ok(Some(recovery).filter(|r| !r.is_nothing()))
 }
 
@@ -161,29 +160,23 @@ fn renew(inner: &Inner) -> Result<()> {
     Ok(())
 }
 
-/// A version with the generations of a store that must not be written to, copied to a temporary place and read there.
-pub(crate) fn replay_copy(dir: &Path, manifest: &Manifest, mut version: Version) -> Result<Version> {
-    if manifest.generations.is_empty() {
-        return Ok(version);
-    }
-    let holder = files::temporary_dir()?;
+/// Makes durable what a reader is about to be shown, as far as that is possible: on a medium that takes no writes nothing is
+/// lost either.
+pub(crate) fn settle(dir: &Path, manifest: &Manifest) {
+    let _ = files::sync_dir(dir);
     for generation in &manifest.generations {
-        delta::copy(&delta::path_of(dir, generation.number), &delta::path_of(holder.path(), generation.number))?;
+        let _ = delta::sync(&delta::path_of(dir, generation.number));
     }
-    let mut delta = version.active.empty();
-    replay(holder.path(), manifest, &mut version, &mut delta).map_err(|e| original(e, holder.path(), dir))?;
-    version.active = delta;
-    Ok(version)
 }
 
-/// Damage of a copy, as damage of what it is a copy of.
-pub(crate) fn original(mut error: Error, copy: &Path, dir: &Path) -> Error {
-    if let Error::Damage(damage) = &mut error
-        && let Ok(name) = damage.file.strip_prefix(copy)
-    {
-        damage.file = dir.join(name);
+/// A version with the generations of a store that is not written to.
+pub(crate) fn replayed(dir: &Path, manifest: &Manifest, mut version: Version) -> Result<Version> {
+    if !manifest.generations.is_empty() {
+        let mut delta = version.active.empty();
+        replay(dir, manifest, &mut version, &mut delta)?;
+        version.active = delta;
     }
-    error
+    Ok(version)
 }
 
 /// The version that a manifest's segments make.

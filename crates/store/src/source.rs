@@ -15,15 +15,19 @@ use crate::snapshot::Snapshot;
 const PART_BYTES: u64 = 448 << 10;
 
 /// Shows every user.
-struct Each<'a>(&'a mut dyn FnMut(Change<'_>) -> Result<(), Error>);
+struct Each<'a> {
+    go_on: &'a dyn Fn() -> Result<(), Error>,
+    each: &'a mut dyn FnMut(Change<'_>) -> Result<(), Error>,
+}
 
 impl Visitor for Each<'_> {
     fn span(&mut self, span: &Span<'_>) -> Result<(), Error> {
-        span.rows()?.try_for_each(|user| (self.0)(Change::User(user?)))
+        (self.go_on)()?;
+        span.rows()?.try_for_each(|user| (self.each)(Change::User(user?)))
     }
 
     fn row(&mut self, row: RowRef<'_>) -> Result<(), Error> {
-        (self.0)(Change::User(row.into()))
+        (self.each)(Change::User(row.into()))
     }
 }
 
@@ -37,6 +41,15 @@ impl Source for Snapshot {
     }
 
     fn measure(&self, select: &Select, scan: Scan) -> Result<Option<Measured>, Error> {
+        self.measure_while(select, scan, &|| Ok(()))
+    }
+
+    fn measure_while(
+        &self,
+        select: &Select,
+        scan: Scan,
+        go_on: &dyn Fn() -> Result<(), Error>,
+    ) -> Result<Option<Measured>, Error> {
         let all = self.0.totals.selected(select.include_pending);
         let limit = select.limit.filter(|limit| *limit < all.users());
         if limit == Some(0) {
@@ -49,16 +62,25 @@ impl Source for Snapshot {
         match self.0.only_segment() {
             _ if self.0.is_empty() => Ok(Some(Measured { totals: Totals::default(), end: None })),
             Some(segment) => measure_one(segment, select).map(Some),
-            None if scan == Scan::Allowed => measure_all(self, select).map(Some),
+            None if scan == Scan::Allowed => measure_all(self, select, go_on).map(Some),
             _ => Ok(None),
         }
     }
 
     fn changes(&self, since: u64, each: &mut dyn FnMut(Change<'_>) -> Result<(), Error>) -> Result<(), Error> {
+        self.changes_while(since, &|| Ok(()), each)
+    }
+
+    fn changes_while(
+        &self,
+        since: u64,
+        go_on: &dyn Fn() -> Result<(), Error>,
+        each: &mut dyn FnMut(Change<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         if since == 0 {
-            return merge::visit(&self.0, &UidRange::all(), &mut Each(each));
+            return merge::visit(&self.0, &UidRange::all(), &mut Each { go_on, each });
         }
-        self.walk_changes(since, &mut |changed| match changed {
+        self.walk_changes(since, go_on, &mut |changed| match changed {
             Changed::User { user, .. } => each(Change::User(user)),
             Changed::Deleted { uid, .. } => each(Change::Deleted(uid.as_bytes())),
         })
@@ -174,10 +196,10 @@ fn measure_one(segment: &Segment, select: &Select) -> Result<Measured, Error> {
 }
 
 /// Measures a selection by a pass over it.
-fn measure_all(snapshot: &Snapshot, select: &Select) -> Result<Measured, Error> {
+fn measure_all(snapshot: &Snapshot, select: &Select, go_on: &dyn Fn() -> Result<(), Error>) -> Result<Measured, Error> {
     let start = select.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
     let range = UidRange { start, end: Bound::Unbounded };
-    let mut meter = Meter { select, totals: Totals::default(), last: None, cut: false };
+    let mut meter = Meter { select, go_on, totals: Totals::default(), last: None, cut: false };
     match merge::visit(&snapshot.0, &range, &mut meter) {
         Ok(()) | Err(Error::Stopped) => {}
         Err(error) => return Err(error),
@@ -250,6 +272,7 @@ impl Visitor for Seeker<'_> {
 /// Adds users up until a limit.
 struct Meter<'a> {
     select: &'a Select,
+    go_on: &'a dyn Fn() -> Result<(), Error>,
     totals: Totals,
     last: Option<Vec<u8>>,
     cut: bool,
@@ -277,6 +300,7 @@ impl Meter<'_> {
 
 impl Visitor for Meter<'_> {
     fn span(&mut self, span: &Span<'_>) -> Result<(), Error> {
+        (self.go_on)()?;
         if self.select.limit.is_none()
             && let Some(totals) = span.whole_totals()
         {

@@ -11,10 +11,11 @@ use headcount_block::Origin;
 
 use crate::commit::{Commits, Writer};
 use crate::error::{Error, Result};
+use crate::files::Names;
 use crate::maintain::Signals;
 use crate::manifest::Manifest;
 use crate::options::Options;
-use crate::segment::Segment;
+use crate::segment::{Segment, Tenure};
 use crate::store::Work;
 use crate::sync::{AtomicBool, Mutex, Swap, lock};
 use crate::version::Version;
@@ -37,11 +38,13 @@ pub(crate) struct Inner {
     pub(crate) flush: Mutex<()>,
     pub(crate) queue: Commits,
     pub(crate) signals: Signals,
+    pub(crate) names: Names,
     pub(crate) counters: Counters,
     swap: Mutex<()>,
     poison: OnceLock<String>,
     /// Set with `writer` in hand, before the lock of the store is let go.
     closed: AtomicBool,
+    tenure: Arc<Tenure>,
     retired: Mutex<Retired>,
 }
 
@@ -107,10 +110,12 @@ impl Inner {
             flush: Mutex::new(()),
             queue: Commits::new(),
             signals: Signals::default(),
+            names: Names::default(),
             counters: Counters::default(),
             swap: Mutex::new(()),
             poison: OnceLock::new(),
             closed: AtomicBool::new(false),
+            tenure: Arc::default(),
             retired: Mutex::new(Retired::default()),
         }
     }
@@ -132,12 +137,14 @@ impl Inner {
         }
     }
 
-    /// Ends all writing before the lock of the store goes: a load may be left that others hold, and the next store at this
-    /// path is not its own. Waits for one that is publishing, and lets go of the logs.
+    /// Ends all writing before the lock of the store goes: a load or a snapshot may be left that others hold, and the next
+    /// store at this path is not its own. Waits for a load that is publishing, and lets go of the logs.
     pub(crate) fn end(&self) {
         let mut writer = lock(&self.writer);
         self.closed.store(true, Release);
         *writer = Writer::default();
+        drop(writer);
+        self.tenure.end();
     }
 
     /// Stops all writing for good: after `error` nobody knows what is on disk. Returns it.
@@ -170,24 +177,51 @@ impl Inner {
     /// Whoever has stopped the store meanwhile may have been told of the fsync that a name in this manifest rests on:
     /// none is written any more.
     pub(crate) fn commit_manifest(&self, change: impl FnOnce(&mut Manifest)) -> Result<()> {
+        self.write_manifest(change, |next| next.write(&self.dir, &self.names))
+    }
+
+    /// Takes the users whose erasure is complete out of the manifest, and out of the one before it.
+    pub(crate) fn end_erasure(&self) -> Result<()> {
+        self.write_manifest(|m| m.erasing.clear(), |next| next.write_alone(&self.dir, &self.names))
+    }
+
+    fn write_manifest(
+        &self,
+        change: impl FnOnce(&mut Manifest),
+        write: impl FnOnce(&Manifest) -> Result<()>,
+    ) -> Result<()> {
         let mut current = lock(&self.manifest);
         self.check_writable()?;
         let mut next = current.clone();
         change(&mut next);
         fault::point("manifest: before")?;
-        next.write(&self.dir).map_err(|e| self.poison(e))?;
+        write(&next).map_err(|e| self.poison(e))?;
         *current = next;
         fault::point("manifest: after").map_err(|e| self.poison(e))
     }
 
-    /// Segments that the manifest does not name, or not any more: their files go when the last snapshot lets go of them.
+    /// Removes the manifest before the current one when that alone names users who were erased: earlier versions left it so
+    /// where they were broken off. Returns whether it did.
+    pub(crate) fn forget_erased(&self) -> Result<bool> {
+        let current = lock(&self.manifest);
+        let path = self.dir.join(files::MANIFEST_PREVIOUS);
+        // What cannot be read is left to salvage.
+        if !current.erasing.is_empty() || !Manifest::read_file(&path, false).is_ok_and(|m| !m.erasing.is_empty()) {
+            return Ok(false);
+        }
+        files::remove_if_there(&path).and_then(|()| self.names.sync(&self.dir)).map_err(|e| self.poison(e))?;
+        Ok(true)
+    }
+
+    /// Segments that the manifest does not name, or not any more: their files go when the last snapshot lets go of them,
+    /// or at the next open, should that outlive the store.
     pub(crate) fn retire(&self, segments: &[Arc<Segment>]) {
         // Whoever lets go of a segment removes its file a moment later, or cannot.
         let gone: Vec<PathBuf> = self.unheld().into_iter().filter(|path| !path.exists()).collect();
         let mut retired = lock(&self.retired);
         retired.segments.retain(|(_, path)| !gone.contains(path));
         for segment in segments {
-            segment.doom();
+            segment.doom(&self.tenure);
             retired.segments.push((Arc::downgrade(segment), segment.path().to_path_buf()));
         }
     }
@@ -210,7 +244,7 @@ impl Inner {
         for path in &gone {
             files::remove_if_there(path).map_err(|e| self.poison(e))?;
         }
-        files::sync_dir(&self.dir).map_err(|e| self.poison(e))?;
+        self.names.sync(&self.dir).map_err(|e| self.poison(e))?;
         lock(&self.retired).segments.retain(|(_, path)| !gone.contains(path));
         Ok(())
     }

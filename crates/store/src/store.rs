@@ -14,6 +14,7 @@ use crate::batch::{Batch, Commit};
 use crate::compact::{CompactReport, Compaction};
 use crate::erase::EraseReport;
 use crate::error::{Error, Result};
+use crate::files::Names;
 use crate::load::{BulkLoad, LoadOptions, LoadReport, Place, RowKind};
 use crate::lock::Lock;
 use crate::maintain::Threads;
@@ -65,7 +66,7 @@ impl Store {
             return Err(Error::Exists { path: dir.to_path_buf() });
         }
         files::ensure_tmp(dir)?;
-        Manifest::new(random::id()?, random::id()?, clock::now_ms()).write(dir)?;
+        Manifest::new(random::id()?, random::id()?, clock::now_ms()).write(dir, &Names::default())?;
         files::sync_name(dir)?;
         Self::with(dir, lock, false, options)
     }
@@ -116,7 +117,8 @@ impl Store {
         let segments = manifest.segments.iter().map(|entry| open_segment(dir, entry, options.backend));
         let mut version = recover::version_of(&manifest, segments.collect::<Result<Vec<_>>>()?)?;
         if read_only {
-            version = recover::replay_copy(dir, &manifest, version)?;
+            recover::settle(dir, &manifest);
+            version = recover::replayed(dir, &manifest, version)?;
         }
         let inner = Arc::new(Inner::new(dir.to_path_buf(), *options, read_only, version, manifest));
         let (mut recovery, mut threads) = (None, None);
@@ -205,8 +207,11 @@ impl Store {
         self.inner.compact(how, progress)
     }
 
-    /// Deletes users and removes every trace of them from the store's files: rows, tombstones, and what older segments
+    /// Deletes users and removes every trace of these UIDs from the store's files: rows, tombstones, and what older segments
     /// hold. Other names of those files (backups, copies, what a file system keeps) are out of its reach.
+    ///
+    /// What a user was called before a rename is another UID, under which older segments hold its earlier rows, identities
+    /// and all: name it as well. That nobody has it any more is no hindrance.
     ///
     /// It waits up to `wait` for snapshots, and loads under way, that hold such files. Changes since a seq before the
     /// removed tombstones are no longer known afterwards: delete first, let readers of changes catch up, and erasing
@@ -214,7 +219,10 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NoSpace`] before anything is changed; [`Error::Pinned`] when snapshots outlast `wait`: the users are
-    /// deleted then, and the next open for writing completes the erasure. Otherwise as [`commit`](Self::commit).
+    /// deleted then, and the next open for writing completes the erasure. [`Error::Cancelled`] before anything is changed,
+    /// [`Error::Unfinished`] afterwards, also in the middle of the wait: as with snapshots that outlast it. Otherwise as
+    /// [`commit`](Self::commit), of batches one after another: after a failure some users may be deleted, and the next open
+    /// for writing completes the erasure of those.
     pub fn erase(&self, uids: &[&str], wait: Duration, progress: &Progress) -> Result<EraseReport> {
         self.inner.erase(uids, wait, progress)
     }
@@ -276,8 +284,8 @@ impl Store {
     }
 
     /// Writes the delta out, so that the next open has nothing to recover, brings small segments together, and lets go
-    /// of the store. Snapshots of it stay readable. A store that is dropped instead loses nothing that was acknowledged
-    /// as durable.
+    /// of the store. Snapshots of it stay readable; files that they alone hold go at the next open for writing. A store that
+    /// is dropped instead loses nothing that was acknowledged as durable.
     ///
     /// # Errors
     /// [`Error::Io`] when something could not be written: what was acknowledged is recovered by the next open.

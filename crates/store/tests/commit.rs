@@ -385,6 +385,29 @@ fn erased_users_are_named_by_no_file() {
     store.close().unwrap();
 }
 
+/// There the next writer would take it for a leftover of its own, and remove it.
+#[test]
+fn a_backup_does_not_come_to_lie_in_a_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = Store::create(&path, &Options::default()).unwrap();
+    put(&store, user("a", &[]));
+    std::fs::create_dir(dir.path().join("empty")).unwrap();
+    std::fs::create_dir_all(path.join("tmp/there")).unwrap();
+    std::os::unix::fs::symlink(path.join("tmp"), dir.path().join("link")).unwrap();
+    std::os::unix::fs::symlink(path.join("tmp/there"), dir.path().join("to-there")).unwrap();
+    for inside in ["s/tmp/x", "s/inner", "empty/../s/inner", "link/x", "s/tmp/there", "to-there"] {
+        let refused = store.backup(dir.path().join(inside), &Progress::default()).unwrap_err();
+        assert!(matches!(&refused, Error::Io { op: "make a backup at", .. }), "{inside}: {refused:?}");
+        assert!(refused.to_string().contains("it lies in the store"), "{refused}");
+    }
+    for left in ["tmp/x", "inner", "tmp/there/MANIFEST"] {
+        assert!(!path.join(left).exists(), "{left}");
+    }
+    store.backup(dir.path().join("empty"), &Progress::default()).unwrap();
+    store.close().unwrap();
+}
+
 #[test]
 fn a_backup_is_a_store_with_a_history_of_its_own() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,12 +1,15 @@
 //! Few and many changes over a segment of several blocks: every range reads as a map of the same users does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails panics")]
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
-use headcount_store::block::{Identity, Progress, RowBuf, Status, UidRange, User};
-use headcount_store::{Batch, LoadOptions, Place, RowKind, Snapshot, Store};
+use headcount_store::block::{
+    Cancelled, Error, Identity, Progress, RowBuf, Scan, Select, Source as _, Status, UidRange, User,
+};
+use headcount_store::{Batch, Compaction, LoadOptions, Place, RowKind, Snapshot, Store};
 
 const USERS: u64 = 6_000;
 
@@ -85,5 +88,47 @@ fn any_number_of_changes_merges_as_in_a_map() {
             }
         }
         store.close().unwrap();
+    }
+}
+
+/// A pass over blocks that asks whether to go on.
+type Pass<'p> = &'p dyn Fn(&dyn Fn() -> Result<(), Error>) -> Result<(), Error>;
+
+/// Blocks in which nothing changed, and blocks that are only summed up, do not keep from ending whoever cancels.
+#[test]
+fn whoever_passes_over_many_blocks_is_asked_at_each() {
+    let store = Store::temporary().unwrap();
+    load(&store);
+    let since = store.snapshot().seq();
+    let put = |edition| {
+        let mut batch = Batch::new();
+        batch.put(user(USERS / 2 + 1, edition));
+        store.commit(batch).unwrap();
+    };
+    put(1);
+    store.compact(Compaction::Full, &Progress::default()).unwrap();
+    put(2);
+    let snapshot = store.snapshot();
+    let whole = Select { after: Some(b"_".to_vec()), limit: None, include_pending: true };
+    let passes: [(&str, Pass<'_>); 3] = [
+        ("changes", &|go_on| snapshot.changes_while(since, go_on, &mut |_| Ok(()))),
+        ("all", &|go_on| snapshot.changes_while(0, go_on, &mut |_| Ok(()))),
+        ("sums", &|go_on| snapshot.measure_while(&whole, Scan::Allowed, go_on).map(drop)),
+    ];
+    for (name, pass) in passes {
+        let asked = Cell::new(0);
+        let counted = || {
+            asked.set(asked.get() + 1);
+            Ok(())
+        };
+        pass(&counted).unwrap();
+        assert!(asked.get() >= 3, "{name}: asked {} times", asked.get());
+        let left = Cell::new(2);
+        let two = || match left.replace(left.get() - 1) {
+            0 => Err(Cancelled.into()),
+            _ => Ok(()),
+        };
+        assert!(matches!(pass(&two), Err(Error::Cancelled(_))), "{name}");
+        assert_eq!(left.get(), -1, "{name} went on");
     }
 }

@@ -122,6 +122,13 @@ impl Admitted {
         answer.unwrap_or_else(|failure| call.refuse(&failure))
     }
 
+    /// What [`answer`](Self::answer) would be if it failed so: to be kept by who has it called elsewhere, where it may not
+    /// return.
+    #[must_use]
+    pub fn refusal(&self, failure: &Failure) -> Response {
+        self.0.call.refuse(failure)
+    }
+
     /// Does nothing, and says why: a queue that is full, a deadline.
     #[must_use]
     pub fn refuse(self, failure: &Failure) -> Response {

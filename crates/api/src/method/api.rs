@@ -119,12 +119,13 @@ impl Api {
         self
     }
 
-    /// Remembers nonces in the file at `path` (and files beside it whose names begin with its), too, as far as a restart would
-    /// let requests pass again: those whose timestamp is not past when they come. It is replaced now and then, and written
-    /// without an fsync: it is of use after any end of the process, and may miss the last ones after a power cut.
+    /// Remembers nonces in the file at `path` (and files beside it whose names begin with its), too, so that a request that
+    /// passed does not pass again after a restart, also with a clock that is behind then. It is replaced now and then, and
+    /// written without an fsync: it is of use after any end of the process, and may miss the last ones after a power cut.
     ///
     /// # Errors
-    /// When it cannot be read or made; nonces are then remembered in memory alone.
+    /// When it cannot be read or made, and of the kind [`ResourceBusy`](io::ErrorKind::ResourceBusy) when another process, or
+    /// another [`Api`], keeps its nonces there; nonces are then remembered in memory alone.
     pub fn keep_nonces(&mut self, path: &Path) -> io::Result<()> {
         self.nonces.keep(path)
     }

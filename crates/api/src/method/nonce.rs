@@ -60,13 +60,14 @@ impl Nonces {
         Self { memory: Mutex::new(Memory::new(capacity)), started_ms, journal: None }
     }
 
-    /// Remembers in the file at `path`, too, what would pass again after a restart, and knows what is there already.
+    /// Remembers in the file at `path`, too, what passes, and knows what is there already.
     pub(crate) fn keep(&mut self, path: &Path) -> io::Result<()> {
         let (journal, records) = Journal::open(path, self.started_ms / 1000)?;
         let memory = self.memory.get_mut().unwrap_or_else(PoisonError::into_inner);
         for Record { id, key, time } in records {
             memory.used.restore(id, key, time);
         }
+        memory.forgotten = journal.forgotten();
         self.journal = Some(journal);
         Ok(())
     }
@@ -98,6 +99,9 @@ impl Nonces {
         let time = Time { first: sent / 1000, until: sent.div_ceil(1000).saturating_add(WINDOW) };
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         memory.forget(now_ms / 1000);
+        if memory.may_have_forgotten(time) {
+            return refused("timestamp: what passed at that time is forgotten; sign the request anew");
+        }
         if ahead > WINDOW * 1000 {
             memory.refused.remember(id, key, time);
             return expired();
@@ -114,8 +118,8 @@ impl Nonces {
         drop(memory);
         match known {
             Ok(false) => {
-                // Nothing of before its start passes in another process.
-                if let Some(journal) = self.journal.as_ref().filter(|_| sent.saturating_add(unit) > now_ms) {
+                // Also what is past: the clock of another process may be behind.
+                if let Some(journal) = &self.journal {
                     journal.append(&Record { id, key, time });
                 }
                 Ok(())
@@ -306,8 +310,57 @@ mod tests {
         }
         assert!(second.admit(precise("this millisecond"), 1_020_000).is_err());
         assert_eq!(admit(&second, "past", 1009, 1020), Err(Code::RequestExpired));
+        assert_eq!(admit(&second, "another", 1009, 1020), Err(Code::RequestExpired));
         assert_eq!(admit(&second, "new", 1100, 1020), Ok(()), "others are not refused");
         drop(second);
         assert_eq!(admit(&begin(1_030_000), "ahead", 1100, 1040), Err(Code::DuplicateNonce), "nor after another");
+    }
+
+    #[test]
+    fn what_was_forgotten_stays_refused_to_a_clock_of_before() {
+        let nonces = Nonces::new(100, 0);
+        assert_eq!(admit(&nonces, "n", 1000, 1000), Ok(()));
+        assert_eq!(admit(&nonces, "other", 1121, 1121), Ok(()));
+        // It came before the other, and is admitted after it.
+        assert_eq!(admit(&nonces, "n", 1000, 1119), Err(Code::RequestExpired));
+        assert_eq!(admit(&nonces, "m", 1001, 1119), Ok(()), "nothing of its time was forgotten");
+        nonces.sweep(1_122_000);
+        assert_eq!(admit(&nonces, "m", 1001, 1119), Err(Code::RequestExpired));
+    }
+
+    #[test]
+    fn what_passed_does_not_pass_again_after_a_restart_with_an_earlier_clock() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nonces");
+        let begin = |started_ms| {
+            let mut nonces = Nonces::new(100, started_ms);
+            nonces.keep(&path).unwrap();
+            nonces
+        };
+        let first = begin(900_000);
+        assert_eq!(admit(&first, "long ago", 1000, 1000), Ok(()));
+        for now in [1260, 1520] {
+            first.sweep(now * 1000);
+            assert_eq!(admit(&first, "past", now - 5, now), Ok(()));
+        }
+        drop(first);
+        for started in [980, 990] {
+            let second = begin(started * 1000);
+            assert_eq!(admit(&second, "past", 1515, 1510), Err(Code::DuplicateNonce), "{started}");
+            assert_eq!(admit(&second, "long ago", 1000, 1010), Err(Code::RequestExpired), "{started}");
+            assert_eq!(admit(&second, &format!("new {started}"), 1515, 1510), Ok(()), "others are not refused");
+        }
+    }
+
+    #[test]
+    fn one_process_keeps_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nonces");
+        let mut first = Nonces::new(100, 1_000_000);
+        first.keep(&path).unwrap();
+        let refused = Nonces::new(100, 1_000_000).keep(&path).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ResourceBusy);
+        drop(first);
+        Nonces::new(100, 1_000_000).keep(&path).unwrap();
     }
 }

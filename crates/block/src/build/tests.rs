@@ -19,6 +19,7 @@ fn build(users: &BTreeMap<String, User>, dict: &Dictionary) -> (Vec<u8>, Built) 
     let mut row = RowBuf::new();
     for (i, user) in users.values().enumerate() {
         builder.push(&row.encode(user).unwrap().into(), dict, i as u64 % 3).unwrap();
+        assert_eq!((builder.users(), builder.is_empty()), (i + 1, false));
     }
     let mut out = vec![9; 64];
     let built = builder.finish(ID, &mut out);

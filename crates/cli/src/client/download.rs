@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::client::ask::Request;
 use crate::errors::io_hint;
 use crate::failure::Failure;
+use crate::output::resolve;
 
 /// Version of the record.
 const VERSION: u32 = 1;
@@ -76,7 +77,7 @@ impl<'r> Download<'r> {
     /// When it cannot be written, or another process is downloading to it.
     pub(crate) fn open(path: &Path, request: &'r Request) -> Result<Option<Self>, Failure> {
         // A link is followed: the file it names is replaced, not the link.
-        let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        let place = resolve(path).map_err(failed("write", path))?;
         match fs::metadata(&place) {
             Ok(found) if found.is_dir() => return Err(failed("write", path)(ErrorKind::IsADirectory.into())),
             Ok(found) if !found.is_file() => return Ok(None),
@@ -158,6 +159,12 @@ impl<'r> Download<'r> {
     /// # Errors
     /// When that fails; what stood there is as it was.
     pub(crate) fn finish(self) -> Result<(), Failure> {
+        // A rename is of whatever has the name.
+        if !self.is_named() {
+            let partial = self.partial.display();
+            let text = format!("expected {partial} to be what was downloaded, found another file or none");
+            return Err(Failure::failed(text).hint("call again, and let nobody remove or replace that file meanwhile"));
+        }
         // A manifest is of the file that is replaced.
         if let Ok(manifest) = Manifest::path_of(&self.place)
             && Manifest::read(&manifest).is_ok()
@@ -173,12 +180,17 @@ impl<'r> Download<'r> {
         if self.resume_point().is_some() {
             return true;
         }
-        if self.is_own {
+        if self.is_own && self.is_named() {
             // The failure that made us give up is what counts.
             drop(remove(&self.record_path));
             drop(remove(&self.partial));
         }
         false
+    }
+
+    /// Whether the partial file still has its name.
+    fn is_named(&self) -> bool {
+        is_at(&self.file, &self.partial)
     }
 }
 
@@ -215,12 +227,17 @@ fn lock(partial: &Path) -> Result<File, Failure> {
             Err(fs::TryLockError::Error(error)) => return Err(failed("lock", partial)(error)),
         }
         // Whoever had it before may have given it its name meanwhile: then it is FILE, and no partial file any more.
-        let inode = |found: io::Result<fs::Metadata>| found.map(|found| (found.dev(), found.ino())).ok();
-        if inode(file.metadata()) == inode(fs::symlink_metadata(partial)) {
+        if is_at(&file, partial) {
             return Ok(file);
         }
     }
     taken()
+}
+
+/// Whether `path` is the name of `file`.
+fn is_at(file: &File, path: &Path) -> bool {
+    let inode = |found: io::Result<fs::Metadata>| found.map(|found| (found.dev(), found.ino())).ok();
+    inode(file.metadata()).is_some_and(|own| inode(fs::symlink_metadata(path)) == Some(own))
 }
 
 /// The record, when there is one of ours.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use headcount::{Batch, Progress, Store};
-use headcount_import::{Input, Lines, Operation};
+use headcount::{Progress, Store};
+use headcount_import::{Input, Lines};
 
 use crate::batches::{Applied, Batches, Cut, OPERATIONS_MAX};
 use crate::failure::{Failure, Outcome};
@@ -103,25 +103,9 @@ fn apply(args: &Args, store: &Store, input: Input, progress: &Arc<Progress>) -> 
     let mut lines = Lines::open(input, progress)?;
     Batches::new(store, progress, Cut::Operations(args.batch)).run(
         &mut lines,
-        |line, batch| line.operation().map(|operation| add(batch, operation)),
+        |line| line.operation(),
         |applied| if args.acks { ui::print_json(&Ack { seq: applied.seq, lines: applied.lines }) } else { Ok(()) },
     )
-}
-
-/// Adds an operation to a batch; gives the UID that it renames to.
-fn add(batch: &mut Batch, operation: Operation) -> Option<String> {
-    match operation {
-        Operation::Put(user) => batch.put(user),
-        Operation::Link { uid, identity } => batch.link(uid, identity),
-        Operation::Unlink { uid, identity } => batch.unlink(uid, identity),
-        Operation::SetStatus { uid, status } => batch.set_status(uid, status),
-        Operation::Rename { uid, new_uid } => {
-            batch.rename(uid, new_uid.clone());
-            return Some(new_uid);
-        }
-        Operation::Delete { uid } => batch.delete(uid),
-    };
-    None
 }
 
 fn show(applied: &Applied, started: Instant, args: &Args, ui: &Ui) -> Result<(), Failure> {

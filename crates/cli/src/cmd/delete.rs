@@ -3,16 +3,17 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use headcount::{Batch, Store};
+use headcount::{Batch, Error, Store};
 
+use crate::batches::OPERATIONS_MAX;
 use crate::failure::{Failure, Outcome};
 use crate::store;
 use crate::ui::Ui;
 
 const EXAMPLES: &str = "\
-Exit code 4 when a user is not there; the others are deleted all the same, together. What the
-store's files hold of a deleted user goes with later compactions; `headcount erase` removes it at
-once.
+Exit code 4 when a user is not there; the others are deleted all the same: up to 50,000 of them, of
+64 MiB together, all or none, and more in several batches. What the store's files hold of a deleted
+user goes with later compactions; `headcount erase` removes it at once.
 
 Examples:
   headcount delete site.hc 6625ID
@@ -43,7 +44,7 @@ struct Report<'a> {
 /// Deletes users.
 ///
 /// # Errors
-/// When the store cannot be written.
+/// When the store cannot be written; names how many were deleted before.
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     store::write(&args.store, ui, |store| {
         let report = delete(store, &args.uids)?;
@@ -61,18 +62,39 @@ fn delete<'a>(store: &Store, uids: &'a [String]) -> Result<Report<'a>, Failure> 
     let snapshot = store.snapshot();
     let mut seen = HashSet::new();
     let mut report = Report { deleted: 0, not_found: Vec::new(), seq: snapshot.seq() };
-    let mut batch = Batch::new();
-    for uid in uids.iter().filter(|uid| seen.insert(uid.as_str())) {
+    let mut found = Vec::new();
+    for uid in uids.iter().map(String::as_str).filter(|uid| seen.insert(*uid)) {
         if snapshot.get(uid)?.is_some() {
-            batch.delete(uid);
+            found.push(uid);
         } else {
             report.not_found.push(uid);
         }
     }
-    if !batch.is_empty() {
-        let commit = store.commit(batch)?;
-        report.deleted = commit.changed;
-        report.seq = commit.seq;
+    drop(snapshot);
+    // Of what is left, the first ones last.
+    let mut parts: Vec<&[&str]> = found.chunks(OPERATIONS_MAX).rev().collect();
+    while let Some(part) = parts.pop() {
+        let mut batch = Batch::new();
+        for uid in part {
+            batch.delete(*uid);
+        }
+        match store.commit(batch) {
+            Ok(commit) => {
+                report.deleted += commit.changed;
+                report.seq = commit.seq;
+            }
+            Err(Error::TooLarge { .. }) if part.len() > 1 => {
+                let (first, second) = part.split_at(part.len() / 2);
+                parts.extend([second, first]);
+            }
+            Err(error) if report.deleted == 0 => return Err(error.into()),
+            Err(error) => {
+                let failure = Failure::from(error);
+                let Report { deleted, seq, .. } = report;
+                let text = format!("{failure}; {deleted} users were deleted before that, up to seq {seq}");
+                return Err(failure.reworded(text));
+            }
+        }
     }
     Ok(report)
 }

@@ -15,12 +15,15 @@ use crate::ui::Ui;
 const EXAMPLES: &str = "\
 Deletes the users and rewrites every file of the store that holds their data, which takes as long as
 a compaction of those files. It cannot be undone, and copies of the store, backups among them, keep
-theirs. Exit code 4 when the store never knew a UID; the others are erased all the same. What was
-interrupted is completed by the next command that writes.
+theirs. A user who was renamed stands in older files under the earlier UID, with the identities of
+then: give that UID as well, though nobody has it any more. Exit code 4 when the store never knew a
+UID; the others are erased all the same. What was interrupted is completed by the next command that
+writes.
 
 Examples:
   headcount erase site.hc 6625ID
-  headcount erase site.hc AABCWA AAKODB --wait 60";
+  headcount erase site.hc AABCWA AAKODB --wait 60
+  headcount erase site.hc NEWNAME OLDNAME";
 
 /// Options of `headcount erase`.
 #[derive(Debug, clap::Args)]

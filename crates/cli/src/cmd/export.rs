@@ -4,6 +4,7 @@ mod back;
 
 use std::fmt;
 use std::io::{self, IsTerminal as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -92,7 +93,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "HEX", value_parser = call_id)]
     call_id: Option<String>,
     /// time of the JSON, such as 2015-03-22T11:42:25.943Z [default: that of the snapshot]
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", value_parser = time)]
     time: Option<String>,
     /// Continue the export to FILE that broke off, with the options that it was begun with
     #[arg(long, value_name = "FILE")]
@@ -208,6 +209,31 @@ fn call_id(text: &str) -> Result<String, String> {
     Err("expected 32 hexadecimal digits".to_owned())
 }
 
+/// A time in the one form that exports have.
+fn time(text: &str) -> Result<String, String> {
+    const FORM: &str = "0000-00-00T00:00:00.000Z";
+    let fits = |(byte, form): (u8, u8)| if form == b'0' { byte.is_ascii_digit() } else { byte == form };
+    let is_form = text.len() == FORM.len() && text.bytes().zip(FORM.bytes()).all(fits);
+    let number = |at: Range<usize>| text.get(at).and_then(|digits| digits.parse().ok()).unwrap_or(u32::MAX);
+    let year: u32 = number(0..4);
+    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let days = match number(5..7) {
+        2 => 28 + u32::from(is_leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => 0,
+    };
+    if is_form
+        && (1..=days).contains(&number(8..10))
+        && number(11..13) < 24
+        && number(14..16) < 60
+        && number(17..19) < 60
+    {
+        return Ok(text.to_owned());
+    }
+    Err("expected a time in UTC with milliseconds, such as 2015-03-22T11:42:25.943Z".to_owned())
+}
+
 /// Writes the users of a store.
 ///
 /// # Errors
@@ -282,7 +308,10 @@ fn request(args: &Args, format: Format) -> String {
 /// Says how an export that broke off is continued, where it can be.
 fn stays(failure: Failure, args: &Args, file: &Path) -> Failure {
     let is_left_alone = match failure.error.downcast_ref() {
-        Some(ExportError::Resume(_) | ExportError::Busy { .. } | ExportError::Settings(_)) => true,
+        // What lies there now is not of this export.
+        Some(
+            ExportError::Resume(_) | ExportError::Busy { .. } | ExportError::Taken { .. } | ExportError::Settings(_),
+        ) => true,
         Some(error) => error.is_damage(),
         None => false,
     };
@@ -418,21 +447,19 @@ impl<'s> Report<'s> {
     }
 
     fn show(&self, json: bool, to_file: bool, ui: &Ui) -> Result<(), Failure> {
-        match (json, to_file) {
-            (true, true) => return ui::print_json(self),
-            (true, false) => return ui::say_json(self),
-            _ => {}
+        if json && !to_file {
+            return ui::say_json(self);
         }
         let deleted = self.deleted.map_or_else(String::new, |n| format!(", {} deleted", human_count(n)));
         let content = self.content_bytes.map_or_else(String::new, |n| format!(" (from {})", human_bytes(n)));
-        ui.note(&format!(
+        let text = format!(
             "exported {} users{deleted}, {} identities, {}{content} in {:.2} s: {} users/s",
             human_count(self.users),
             human_count(self.identities),
             human_bytes(self.bytes),
             self.seconds,
             human_count(self.users_per_second),
-        ));
-        Ok(())
+        );
+        ui.report(json, self, &text)
     }
 }

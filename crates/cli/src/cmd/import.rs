@@ -13,7 +13,7 @@ use headcount_import::{Format, Import, ImportError, Input, Mapping, ProviderName
 use crate::failure::{Failure, Kind, Outcome};
 use crate::input::{self, STDIN};
 use crate::interrupt::cancel_on_signals;
-use crate::output::RejectFiles;
+use crate::output::{RejectFiles, is_same_place};
 use crate::progress::{Rate, watch};
 use crate::size::{human_count, parse_size};
 use crate::store::Destination;
@@ -133,6 +133,10 @@ enum ExistingArg {
 /// Nothing was loaded then, and a store that was not there before is not there now.
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     refuse_swapped(args)?;
+    if args.json && args.rejects.is_some() && is_same_place(args.rejects.as_deref(), None) {
+        return Err(Failure::usage("--rejects and the summary of --json would both come to standard output")
+            .hint("name another file for the rejected records"));
+    }
     let mapping = mapping(args)?;
     let started = Instant::now();
     let progress = Arc::new(Progress::default());
@@ -180,8 +184,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     Ok(if report.rejected > 0 { Outcome::Rejected } else { Outcome::Done })
 }
 
-/// The command that imports the rejected records once they are mended: read as they were, and united with what was
-/// loaded of their users.
+/// The command that imports the rejected records once they are mended: read as they were, and loaded by the same rules, so
+/// that nothing goes that was there or was loaded of their users.
 fn mending(args: &Args, report: &Report, files: &[PathBuf]) -> String {
     let mut words = vec!["headcount".to_owned(), "import".to_owned(), quoted(&args.store.display().to_string())];
     words.extend(files.iter().map(|file| quoted(&file.display().to_string())));
@@ -195,14 +199,27 @@ fn mending(args: &Args, report: &Report, files: &[PathBuf]) -> String {
     if let Some(format) = first {
         option("format", format.as_str());
     }
-    args.map.iter().for_each(|pair| option("map", pair));
+    // Records are rejected one a line, without the document around them.
+    args.map.iter().filter(|pair| !pair.starts_with("records=")).for_each(|pair| option("map", pair));
     args.uid.iter().for_each(|uid| option("uid", uid));
     args.local_identity.iter().for_each(|provider| option("local-identity", provider));
     if matches!(args.provider_names, NamesArg::Gigya) {
         option("provider-names", "gigya");
     }
-    if report.parts > 0 {
-        option("existing", "merge");
+    match args.on_duplicate {
+        DuplicateArg::Error => {}
+        DuplicateArg::Merge => option("on-duplicate", "merge"),
+        DuplicateArg::Last => option("on-duplicate", "last"),
+    }
+    if matches!(args.on_conflict, ConflictArg::Ignore) {
+        option("on-conflict", "ignore");
+    }
+    match args.existing {
+        // A part of the user may have been loaded, and is in the store by now.
+        _ if report.parts > 0 || matches!(args.on_duplicate, DuplicateArg::Merge) => option("existing", "merge"),
+        ExistingArg::Replace => {}
+        ExistingArg::Merge => option("existing", "merge"),
+        ExistingArg::Error => option("existing", "error"),
     }
     words.join(" ")
 }
@@ -318,9 +335,25 @@ impl<'r> Summary<'r> {
         Self { dry_run: args.dry_run, seconds: rate.seconds, users_per_second: rate.users_per_second, report }
     }
 
+    /// The counts in one line.
+    fn text(&self) -> String {
+        let report = self.report;
+        format!(
+            "{} {} users ({} pending), {} identities in {:.2} s: {} users/s",
+            if self.dry_run { "would import" } else { "imported" },
+            human_count(report.users),
+            human_count(report.pending),
+            human_count(report.identities),
+            self.seconds,
+            human_count(self.users_per_second),
+        )
+    }
+
     fn show(&self, args: &Args, ui: &Ui) -> Result<(), Failure> {
+        let done = self.text();
         if args.json {
-            return ui::print_json(self);
+            let shown = ui::print_json(self);
+            return shown.map_err(|failure| if self.dry_run { failure } else { failure.after(&done) });
         }
         let report = self.report;
         for warning in &report.warnings {
@@ -329,15 +362,7 @@ impl<'r> Summary<'r> {
         for example in &report.rejected_examples {
             ui.warning(&format!("rejected: {}: {}", example.at, example.message));
         }
-        let done = if self.dry_run { "would import" } else { "imported" };
-        ui.note(&format!(
-            "{done} {} users ({} pending), {} identities in {:.2} s: {} users/s",
-            human_count(report.users),
-            human_count(report.pending),
-            human_count(report.identities),
-            self.seconds,
-            human_count(self.users_per_second),
-        ));
+        ui.note(&done);
         for (reason, count) in &report.skipped_by_reason {
             ui.note(&format!("  {} records were left out: {reason}", human_count(*count)));
         }

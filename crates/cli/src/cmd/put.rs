@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use headcount::{Progress, Status, Store};
-use headcount_import::{ImportError, Input, Lines};
+use headcount_import::{ImportError, Input, Lines, Operation};
 
 use crate::batches::{Batches, Cut};
 use crate::failure::{Failure, Kind, Outcome};
@@ -21,11 +21,11 @@ A line is {\"UID\":…,\"identities\":[{\"provider\":…,\"providerUID\":…}],\
 `get` prints it; without status the user is registered. Each user takes the place of the one with
 its UID, if there is one. What is reported is on the disk. A store that is not there is made.
 
-Up to 50,000 lines of 8 MiB together are put all or none. More are put in several batches of that
-size: all lines of a FILE are checked before the first batch, but a batch that the store refuses, as
-when an identity belongs to another user, leaves those before it in place, and the message names
-them. `headcount import` puts any number of users all or none. FILE may be compressed with gzip or
-zstd.
+Up to 50,000 lines of 8 MiB together, for users that have 64 MiB now, are put all or none. More are
+put in several batches: all lines of a FILE are checked before the first batch, but a batch that the
+store refuses, as when an identity belongs to another user, leaves those before it in place, and the
+message names them. `headcount import` puts any number of users all or none. FILE may be compressed
+with gzip or zstd.
 
 Examples:
   headcount put site.hc users.ndjson
@@ -106,12 +106,11 @@ fn put(store: &Store, input: Input, progress: &Arc<Progress>, started: Instant) 
     let mut lines = Lines::open(input, progress)?;
     let applied = Batches::new(store, progress, Cut::Full).run(
         &mut lines,
-        |line, batch| {
+        |line| {
             let user = line.user()?;
             pending += u64::from(user.status == Status::Pending);
             identities += user.identities.len() as u64;
-            batch.put(user);
-            Ok(None)
+            Ok(Operation::Put(user))
         },
         |_| Ok(()),
     )?;

@@ -111,11 +111,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     let progress = Arc::new(Progress::default());
     cancel_on_signals(&progress)?;
     let done = watch(ui, &progress, || salvage(&args.store, &args.new, &progress))?;
-    if args.json {
-        ui::print_json(&Report::new(&done, started))?;
+    let shown = if args.json {
+        ui::print_json(&Report::new(&done, started))
     } else {
-        done.losses.iter().try_for_each(|loss| ui::print_line(&text_of(loss)))?;
-    }
+        done.losses.iter().try_for_each(|loss| ui::print_line(&text_of(loss)))
+    };
+    shown.map_err(|failure| failure.after(&summary(&done, args)))?;
     if done.is_whole() {
         ui.note(&summary(&done, args));
         return Ok(Outcome::Done);

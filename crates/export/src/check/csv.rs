@@ -257,11 +257,13 @@ impl State {
             return Err(Refused::Row("a UID that is not empty"));
         }
         if *uid == *self.tally.before() && linked && self.kind == Kind::Linked {
-            if status.as_deref().is_some_and(|status| status != self.status) {
+            if status.as_deref().is_none_or(|status| status == self.status) {
+                self.tally.go_on(identities);
+                return Ok(());
+            }
+            if !self.tally.may_be_another() {
                 return Err(Refused::Row("the status that the user has in the row before"));
             }
-            self.tally.identities += identities;
-            return Ok(());
         }
         self.tally.user(&uid, identities, offset)?;
         self.kind = if linked { Kind::Linked } else { Kind::Alone };

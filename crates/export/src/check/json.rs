@@ -10,6 +10,7 @@ use super::object::{Scan, Shape, object};
 use super::tally::Tally;
 use super::window::{Stop, Window};
 use crate::fields::{Field, Fields};
+use crate::simple::json_member;
 
 /// What a JSON export begins with.
 pub(crate) const HEAD: &[u8] = b"{\"users\":[";
@@ -30,6 +31,8 @@ pub(crate) struct Trailer {
     pub(crate) time: String,
     #[serde(default)]
     pub(crate) seq: Option<u64>,
+    #[serde(default)]
+    next_after: Option<String>,
 }
 
 /// Goes through users, each with `before` it but the first.
@@ -165,7 +168,7 @@ pub(crate) fn document(window: &mut Window<impl Read>) -> Result<Content, Halt> 
         users.tally.begin_list();
         deleted_uids(users.window, &mut users.tally)?;
     }
-    let trailer = trailer(users.window)?;
+    let trailer = trailer(users.window, users.changes)?;
     Ok(users.finish(Some(trailer)))
 }
 
@@ -200,7 +203,7 @@ fn deleted_uids(window: &mut Window<impl Read>, tally: &mut Tally) -> Result<(),
     }
 }
 
-fn trailer(window: &mut Window<impl Read>) -> Result<Trailer, Halt> {
+fn trailer(window: &mut Window<impl Read>, changes: bool) -> Result<Trailer, Halt> {
     while window.bytes().len() <= TRAILER_MAX && window.more()? {}
     let bytes = window.bytes();
     let Some(rest) = bytes.strip_prefix(b",").filter(|_| bytes.len() <= TRAILER_MAX) else {
@@ -218,7 +221,49 @@ fn trailer(window: &mut Window<impl Read>) -> Result<Trailer, Halt> {
             return Err(window.bad(0, &expected).into());
         }
     };
+    if (trailer.status_code, trailer.error_code) == (200, 0)
+        && let Err((at, expected)) = trailer.as_written(bytes, changes)
+    {
+        return Err(window.bad(at, expected).into());
+    }
     let len = bytes.len();
     window.consume(len)?;
     Ok(trailer)
+}
+
+impl Trailer {
+    /// Whether `bytes`, which it was read from, are as a whole export has them; else where they are not, and what is
+    /// expected there. Members between `time` and the last ones are the caller's, and stand as the caller wrote them.
+    fn as_written(&self, bytes: &[u8], changes: bool) -> Result<(), (usize, &'static str)> {
+        let mut first = format!(
+            ",\"usersCount\":{},\"identitiesCount\":{},\"statusCode\":200,\"errorCode\":0,\"statusReason\":\"OK\",",
+            self.users_count, self.identities_count
+        )
+        .into_bytes();
+        json_member("callId", self.call_id.as_bytes(), &mut first);
+        first.push(b',');
+        json_member("time", self.time.as_bytes(), &mut first);
+        let same = first.iter().zip(bytes).take_while(|(a, b)| a == b).count();
+        if same < first.len() {
+            return Err((same, "the members after the users as exports write them"));
+        }
+        let mut last = match self.seq.filter(|_| changes) {
+            Some(seq) => format!(",\"seq\":{seq}").into_bytes(),
+            None if changes => return Err((first.len(), "the member seq of changes")),
+            None => Vec::new(),
+        };
+        if let Some(uid) = &self.next_after {
+            last.push(b',');
+            json_member("nextAfter", uid.as_bytes(), &mut last);
+        }
+        last.push(b'}');
+        // A line end that a program put after it changes nothing.
+        let whole = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        let others = whole.get(first.len()..).and_then(|rest| rest.strip_suffix(last.as_slice()));
+        match others {
+            Some([]) => Ok(()),
+            Some([b',', b'"', .., end]) if !end.is_ascii_whitespace() => Ok(()),
+            _ => Err((first.len(), "members and the end of the document as exports write them")),
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! What is counted while a file is checked, and the order of its UIDs.
 
 use super::error::Problem;
+use crate::simple::is_formula;
 
 /// Counts, and the UIDs at the ends. UIDs are of users, or of who is gone.
 #[derive(Debug, Default)]
@@ -19,8 +20,14 @@ pub(crate) struct Tally {
     may_be_guarded: bool,
     /// The UID before as it sorts, where some may be guarded: with or without its apostrophe.
     least: Vec<u8>,
-    /// Whether the order held only because of that.
+    /// Whether the UID before, written once more, may be another one that looks like it.
+    may_be_another: bool,
+    /// Whether that one is among `alike`.
+    is_counted: bool,
+    /// Whether the order held only because of that, or two users may look like one.
     pub(crate) guard_seen: bool,
+    /// Users that may be there besides those that were counted, as what looks like one may be two.
+    pub(crate) alike: u64,
 }
 
 impl Tally {
@@ -38,6 +45,21 @@ impl Tally {
         }
         self.count(identities);
         Ok(())
+    }
+
+    /// Counts more of the user before, or of one whose UID looks like its.
+    pub(crate) fn go_on(&mut self, identities: u64) {
+        self.identities += identities;
+        if self.may_be_another && !self.is_counted {
+            self.is_counted = true;
+            self.guard_seen = true;
+            self.alike += 1;
+        }
+    }
+
+    /// Whether the UID before, written once more, may be another one.
+    pub(crate) const fn may_be_another(&self) -> bool {
+        self.may_be_another
     }
 
     /// Counts a user without a UID.
@@ -88,6 +110,11 @@ impl Tally {
             let text = |uid: &[u8]| String::from_utf8_lossy(uid).into_owned();
             return Err(Problem::Order { offset, before: text(&self.last), found: text(uid) });
         };
+        self.may_be_another = ascending < uid.max(unguarded);
+        // The other one has come, and is counted for itself.
+        if std::mem::take(&mut self.is_counted) && uid == self.last {
+            self.alike -= 1;
+        }
         if self.may_be_guarded {
             self.guard_seen |= ascending != uid;
             self.least.clear();
@@ -100,9 +127,9 @@ impl Tally {
 }
 
 /// A value without the apostrophe that the formula guard puts before it.
-pub(crate) fn unguarded(value: &[u8]) -> &[u8] {
+fn unguarded(value: &[u8]) -> &[u8] {
     match value {
-        [b'\'', rest @ ..] if matches!(rest.first(), Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r')) => rest,
+        [b'\'', rest @ ..] if is_formula(rest) => rest,
         _ => value,
     }
 }

@@ -264,6 +264,7 @@ impl Source for Memory {
         // Every third user changed, and one is gone after each of them.
         let mut row = RowBuf::new();
         for (i, user) in self.0.users.iter().enumerate().filter(|(i, _)| since == 0 || i % 3 == 0) {
+            self.0.visits.fetch_add(1, Relaxed);
             each(Change::User(row.encode(user).unwrap().into()))?;
             if since > 0 {
                 each(Change::Deleted(format!("{}\"gone,{i}", user.uid).as_bytes()))?;

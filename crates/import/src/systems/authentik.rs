@@ -12,6 +12,10 @@ use crate::mapped::Job;
 use crate::object::Bad;
 use crate::spec::{Document, Rule, Spec};
 
+/// What is in the records of service accounts, and in none of people.
+const GONE: &[&str] = &[SERVICE];
+const SERVICE: &str = "service_account";
+
 pub(super) static SPEC: Spec = Spec {
     format: Format::Authentik,
     system: "authentik",
@@ -19,6 +23,8 @@ pub(super) static SPEC: Spec = Spec {
     documents: &[
         Document {
             next: &["pagination.next"],
+            gone: GONE,
+            links: true,
             ..Document::new(
                 &["results[]", "[]", "", "[].results[]"],
                 connection,
@@ -27,6 +33,7 @@ pub(super) static SPEC: Spec = Spec {
         },
         Document {
             next: &["pagination.next"],
+            gone: GONE,
             ..Document::new(
                 &["results[]", "[]", "", "[].results[]"],
                 user,
@@ -43,9 +50,9 @@ fn user<'a>(record: &Record<'a>, job: &Job, draft: &mut Draft<'_>) -> Result<Ver
         return connection(record, job, draft);
     }
     if let Some(kind) = record.object.get("type")?
-        && kind.text("type")?.contains("service_account")
+        && kind.text("type")?.contains(SERVICE)
     {
-        return Ok(Verdict::Skipped("service accounts"));
+        return Ok(draft.left_out("service accounts", record, job));
     }
     draft.chosen_uid(record, job)?;
     draft.disabled = record.object.is("is_active", false)?;

@@ -6,9 +6,13 @@
 //! `finalizeRegistration: false` means that all users are pending; `isRegistered: false`, that one is. Rejected accounts
 //! stand one a line, without what stood around them: where all were pending, `status` says so in each.
 
+use headcount_block::Status;
+
 use crate::draft::{Draft, Record, Verdict};
+use crate::error::BadRecord;
 use crate::format::Format;
-use crate::mapped::Job;
+use crate::json::parse_status;
+use crate::mapped::{Job, is_own_form};
 use crate::object::Bad;
 use crate::spec::{Document, Rule, Spec};
 
@@ -58,11 +62,21 @@ pub(super) static SEARCH: Spec = Spec {
 fn map<'a>(record: &Record<'a>, job: &Job, draft: &mut Draft<'_>) -> Result<Verdict, Bad<'a>> {
     draft.chosen_uid(record, job)?;
     draft.disabled = record.object.is("isActive", false)?;
-    let status = record.object.get("status")?;
-    let rejected = status.map(|v| v.id("status")).transpose()?.is_some_and(|status| status == "pending");
+    let rejected = is_pending(record)?;
     if job.pending || rejected || record.object.is("isRegistered", false)? {
         draft.pending();
     }
     draft.links(&record.object, "identities", "provider", "providerUID")?;
     Ok(Verdict::User)
+}
+
+/// What `status` says: of rejects, that they were pending. A user of our own form has no other than ours; what an account
+/// may have under that name says nothing of its registration.
+fn is_pending<'a>(record: &Record<'a>) -> Result<bool, Bad<'a>> {
+    let Some(value) = record.object.get("status")? else { return Ok(false) };
+    let status = value.id("status")?;
+    if is_own_form(record) && parse_status(&status).is_none() {
+        return Err(Bad { reason: BadRecord::Status(status.into_owned()), near: value.raw() });
+    }
+    Ok(status == Status::Pending.as_str())
 }

@@ -4,6 +4,7 @@
 //!
 //! The issuer is the provider of federated identities; of local ones it is the tenant, and the type of the sign-in is
 //! the provider. `identities` is there only when it was asked for. Deltas mark users that are gone with `@removed`.
+//! Members of a group or of the directory are objects of all types, which `@odata.type` tells.
 
 use crate::draft::{DELETED, Draft, Record, Verdict};
 use crate::format::Format;
@@ -44,6 +45,11 @@ fn map<'a>(record: &Record<'a>, job: &Job, draft: &mut Draft<'_>) -> Result<Verd
     if record.object.get("@removed")?.is_some() {
         return Ok(DELETED);
     }
+    if let Some(kind) = record.object.get("@odata.type")?
+        && !is_user(&kind.text("@odata.type")?)
+    {
+        return Ok(Verdict::Skipped("objects that are no users"));
+    }
     draft.chosen_uid(record, job)?;
     draft.disabled = record.object.is("accountEnabled", false)?;
     let Some(identities) = record.object.get("identities")? else { return Ok(Verdict::User) };
@@ -55,4 +61,10 @@ fn map<'a>(record: &Record<'a>, job: &Job, draft: &mut Draft<'_>) -> Result<Verd
         draft.link(&provider, "issuerAssignedId", identity.need("issuerAssignedId", element.raw())?)?;
     }
     Ok(Verdict::User)
+}
+
+/// Whether a type is that of users, or of a kind of them, and not of groups, devices and so on.
+fn is_user(kind: &str) -> bool {
+    let name = kind.rsplit('.').next().unwrap_or_default();
+    name.to_ascii_lowercase().ends_with("user")
 }

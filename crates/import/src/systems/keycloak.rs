@@ -25,6 +25,8 @@ const ENABLED: &str = "enabled";
 const LINKS: &str = "federatedIdentities";
 const PROVIDER: &str = "identityProvider";
 const PROVIDER_UID: &str = "userId";
+/// The client whose account it is, which nobody signs in to.
+const SERVICE: &str = "serviceAccountClientId";
 /// The first member of a partial import.
 const IF_EXISTS: &str = "ifResourceExists";
 
@@ -95,6 +97,9 @@ fn write(user: &Leaving<'_>, out: &mut Vec<u8>) -> serde_json::Result<()> {
 }
 
 fn map<'a>(record: &Record<'a>, job: &Job, draft: &mut Draft<'_>) -> Result<Verdict, Bad<'a>> {
+    if record.object.get(SERVICE)?.is_some() {
+        return Ok(Verdict::Skipped("service accounts"));
+    }
     draft.chosen_uid(record, job)?;
     draft.disabled = record.object.is(ENABLED, false)?;
     draft.links(&record.object, LINKS, PROVIDER, PROVIDER_UID)?;

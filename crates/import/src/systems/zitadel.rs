@@ -11,6 +11,10 @@ use crate::mapped::Job;
 use crate::object::Bad;
 use crate::spec::{Document, Rule, Spec};
 
+/// What is in the records of those that are left out.
+const GONE: &[&str] = &[DELETED_STATE, "machine"];
+const DELETED_STATE: &str = "USER_STATE_DELETED";
+
 /// What only users have; `user` in the export.
 const USER: &[&str] = &["human{}", "machine{}", "user{}"];
 
@@ -23,14 +27,22 @@ pub(super) static SPEC: Spec = Spec {
             beside: &[("userLinks", link)],
             envelope: Rule::new(&["orgs[]"], &[], &["UID"]),
             may_lack: true,
+            gone: GONE,
             ..Document::new(&["orgs[].humanUsers[]"], user, Rule::NONE)
         },
-        Document::new(&["result[]", "[]", ""], user, Rule::new(&["userId"], USER, &["UID", "provider"])),
-        Document::new(
-            &["result[]", "[]", ""],
-            link,
-            Rule::new(&["userId", "idpId"], &["providedUserId"], &["UID", "provider"]),
-        ),
+        Document {
+            gone: GONE,
+            ..Document::new(&["result[]", "[]", ""], user, Rule::new(&["userId"], USER, &["UID", "provider"]))
+        },
+        Document {
+            gone: GONE,
+            links: true,
+            ..Document::new(
+                &["result[]", "[]", ""],
+                link,
+                Rule::new(&["userId", "idpId"], &["providedUserId"], &["UID", "provider"]),
+            )
+        },
     ],
     tables: &[],
     ask: "the export has them in userLinks; of a server, POST /v2/users/{userId}/links/_search has those of one user",
@@ -41,12 +53,12 @@ fn user<'a>(record: &Record<'a>, job: &Job, draft: &mut Draft<'_>) -> Result<Ver
         return link(record, job, draft);
     }
     if record.object.get("machine")?.is_some() {
-        return Ok(Verdict::Skipped("machine users"));
+        return Ok(draft.left_out("machine users", record, job));
     }
     draft.chosen_uid(record, job)?;
     if let Some(state) = record.object.get("state")? {
         match state.text("state")?.as_ref() {
-            "USER_STATE_DELETED" => return Ok(Verdict::Skipped("deleted")),
+            DELETED_STATE => return Ok(draft.left_out("deleted", record, job)),
             "USER_STATE_INACTIVE" | "USER_STATE_LOCKED" => draft.disabled = true,
             _ => {}
         }

@@ -22,6 +22,7 @@ fn job(paths: &[&str], notes: &[&'static str], may_lack: bool) -> Arc<Job> {
         uid: "id",
         pending: false,
         settings: Arc::default(),
+        gone: Arc::default(),
     })
 }
 

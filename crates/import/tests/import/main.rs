@@ -11,6 +11,7 @@ mod bad_input;
 mod dry_run;
 mod formats;
 mod handover;
+mod left_out;
 mod mapping;
 mod options;
 mod rejects;

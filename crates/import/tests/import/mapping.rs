@@ -1,9 +1,10 @@
 //! Imports by a mapping.
 
 use headcount_import::{ErrorKind, Format, Import, Mapping};
+use headcount_store::LoadOptions;
 
 use super::systems::{data, shown};
-use super::{inputs, store, users};
+use super::{Shared, inputs, load, store, users};
 
 fn mapped(content: &[u8], pairs: &[&str]) -> Result<String, headcount_import::ImportError> {
     let store = store();
@@ -57,4 +58,52 @@ fn what_a_mapping_does_not_find_is_named() {
     let mapping = Mapping::parse(["uid=/id"]).unwrap();
     let both = inputs(Import::new(&store).format(Format::Auth0).mapping(Some(mapping)), &[b"{}"]).run().unwrap_err();
     assert_eq!(both.kind(), ErrorKind::Usage);
+}
+
+/// The caller says where things are: no record is taken for one of our own form that does not say that it is.
+#[test]
+fn a_mapping_counts_for_records_that_look_like_our_own_too() {
+    for (content, pairs, expected) in [
+        (r#"{"UID":"a"}"#, &["uid=/UID", "provider==corp", "providerUID=/UID"][..], "a: corp a"),
+        (
+            r#"{"UID":"a","identities":[{"provider":"p","providerUID":"x","subject":"REAL"}]}"#,
+            &["uid=/UID", "identities=/identities", "provider=/provider", "providerUID=/subject"],
+            "a: p REAL",
+        ),
+        (
+            r#"{"UID":"a","identities":{"google":{"userId":1}}}"#,
+            &["uid=/UID", "identities=/identities", "providerUID=/userId"],
+            "a: google 1",
+        ),
+        (r#"{"UID":"a","status":"active"}"#, &["uid=/UID"], "a:"),
+    ] {
+        for text in [content.to_owned(), format!("[{content}]")] {
+            assert_eq!(mapped(text.as_bytes(), pairs).unwrap(), expected, "{text}");
+        }
+    }
+}
+
+#[test]
+fn rejects_of_a_mapping_come_back_as_they_were() {
+    let pairs = ["uid=/UID", "identities=/identities", "provider=/p", "providerUID=/sub"];
+    let text = concat!(
+        r#"{"UID":"a","identities":[{"p":"google","sub":"1"}]}"#,
+        "\n",
+        r#"{"UID":"b","identities":[{"p":"google","sub":"1"},{"p":"github","sub":7}]}"#,
+        "\n",
+        r#"{"UID":"","identities":[{"p":"github","sub":"8"}]}"#,
+        "\n"
+    );
+    let (store, out) = (store(), Shared::default());
+    let mapping = Mapping::parse(pairs).unwrap();
+    let options = LoadOptions { skip_rejected: true, ..LoadOptions::default() };
+    let import = Import::new(&store).mapping(Some(mapping)).options(options).rejects(Some(Box::new(out.clone())));
+    assert_eq!(inputs(import, &[text.as_bytes()]).run().unwrap().rejected, 2);
+    let mended = out.text().replace("\"\"", "\"c\"").replace("\"1\"", "\"2\"");
+    assert_eq!(mapped(mended.as_bytes(), &pairs).unwrap(), "b: google 2, github 7; c: github 8", "{mended}");
+    // Those that the loader refused are users of our own form for everybody else too.
+    let refused = mended.lines().find(|line| line.contains("\"b\"")).unwrap();
+    let again = super::store();
+    load(&again, Format::Auto, refused).unwrap();
+    assert_eq!(shown(&users(&again)), "b: google 2, github 7");
 }

@@ -1,10 +1,13 @@
 //! Files of rejects, mended and read again: nothing that they say may be passed over.
 
-use headcount_import::{ErrorKind, Format};
+use std::sync::{Arc, Mutex};
+
+use headcount_import::{ErrorKind, Format, Import};
+use headcount_store::{Existing, LoadOptions, OnDuplicate};
 
 use super::options::rejects_of;
 use super::systems::shown;
-use super::{load, store, users};
+use super::{Shared, inputs, load, load_with, store, users};
 
 /// What a file of rejects holds comes back as it was: pending users as pending ones, and nothing of it is passed over.
 #[test]
@@ -92,5 +95,83 @@ fn every_format_of_json_takes_users_of_our_own_form() {
         let store = store();
         load(&store, format, own).unwrap_or_else(|e| panic!("{format}: {e}"));
         assert_eq!(shown(&users(&store)), "p (pending):; q:", "{format}");
+    }
+}
+
+/// A row that says all of a user has room for one identity of a provider, and the loader may refuse one that has more.
+#[test]
+fn identities_of_a_rejected_user_that_no_column_has_room_for_are_not_lost() {
+    let firebase =
+        |uid: &str, google: &str| format!("{uid},e,true,,,,,{google}{}1690000000000,,,false,,\n", ",".repeat(16));
+    let stored = r#"{"UID":"a","identities":[{"provider":"google.com","providerUID":"9"},{"provider":"apple.com","providerUID":"5"}]}
+{"UID":"z","identities":[{"provider":"google.com","providerUID":"2"}]}"#;
+    let auth0 = "user_id,identities[0].provider,identities[0].user_id\n";
+    let cases = [
+        (
+            Format::Firebase,
+            stored,
+            firebase("a", "2"),
+            Existing::Merge,
+            OnDuplicate::Error,
+            "google.com 9, apple.com 5, google.com 2",
+        ),
+        (
+            Format::Auth0,
+            r#"{"UID":"z","identities":[{"provider":"q","providerUID":"2"}]}"#,
+            format!("{auth0}a,p,1\na,q,2\n"),
+            Existing::Replace,
+            OnDuplicate::Merge,
+            "p 1, q 2",
+        ),
+    ];
+    for (format, stored, text, existing, on_duplicate, expected) in cases {
+        let options = LoadOptions { skip_rejected: true, existing, on_duplicate, ..LoadOptions::default() };
+        let options = || options.clone();
+        // In a file of their own, in our own form, where there can be one.
+        let (store, first, apart) = (store(), Shared::default(), Shared::default());
+        let (to, names) = (apart.clone(), Arc::new(Mutex::new(Vec::new())));
+        let noted = Arc::clone(&names);
+        load(&store, Format::Ndjson, stored).unwrap();
+        let import = Import::new(&store).format(format).options(options()).rejects(Some(Box::new(first.clone())));
+        let import = import.rejects_apart(move |name| {
+            noted.lock().unwrap().push(name.to_owned());
+            Ok(Box::new(to.clone()))
+        });
+        let report = inputs(import, &[text.as_bytes()]).run().unwrap();
+        assert_eq!((report.rejected, report.warnings.iter().filter(|w| w.contains("no column")).count()), (1, 0));
+        assert_eq!(*names.lock().unwrap(), ["in.ndjson"]);
+        let again = super::store();
+        load(&again, format, apart.text()).unwrap_or_else(|e| panic!("{e}: {}", apart.text()));
+        assert_eq!(shown(&users(&again)), format!("a: {expected}"), "{}", apart.text());
+        // Elsewhere in rows, several of them, and what has no column is told.
+        let (store, out) = (super::store(), Shared::default());
+        load(&store, Format::Ndjson, stored).unwrap();
+        let import = Import::new(&store).format(format).options(options()).rejects(Some(Box::new(out.clone())));
+        let report = inputs(import, &[text.as_bytes()]).run().unwrap();
+        let told: Vec<_> = report.warnings.iter().filter(|w| w.contains("no column")).collect();
+        assert_eq!(told.len(), usize::from(format == Format::Firebase), "{told:?}");
+        assert!(told.iter().all(|w| w.contains("apple.com") && w.starts_with('1')), "{told:?}");
+        let again = super::store();
+        let merging = LoadOptions { on_duplicate: OnDuplicate::Merge, ..LoadOptions::default() };
+        load_with(&again, format, &[out.text().as_bytes()], merging).unwrap_or_else(|e| panic!("{e}: {}", out.text()));
+        assert_eq!(shown(&users(&again)), format!("a: {}", expected.replace("apple.com 5, ", "")), "{}", out.text());
+    }
+}
+
+/// What the format takes, its rejects take: numbers as ids too, though nothing but what our own form has is in them.
+#[test]
+fn rejects_of_gigya_are_no_stricter_than_its_files() {
+    let import = r#"{"settings":{"importFormat":"x","finalizeRegistration":false},"accounts":[
+        {"UID":"","identities":[{"provider":"p","providerUID":7}]}]}"#;
+    let (_, rejects) = rejects_of(&store(), Format::GigyaImport, import.as_bytes());
+    let store = store();
+    let mended = rejects.replace("\"\"", "\"b\"");
+    load(&store, Format::GigyaImport, &mended).unwrap_or_else(|e| panic!("{e}: {mended}"));
+    assert_eq!(shown(&users(&store)), "b (pending): p 7");
+    // What is no status is still refused in users of our own form.
+    for format in [Format::GigyaImport, Format::GigyaSearch] {
+        let text = r#"{"UID":"b","status":"pendng","identities":[]}"#;
+        let error = load(&super::store(), format, text).map(|report| report.users).unwrap_err();
+        assert!(error.to_string().contains("\"pendng\""), "{error}");
     }
 }

@@ -382,3 +382,25 @@ fn directories_of_keycloak_are_read_and_gaps_are_found() {
     assert!(message.contains("demo-users-3.json is missing"), "{message}");
     assert!(import().allow_partial(true).run().unwrap().warnings.iter().any(|w| w.contains("demo-users-3")));
 }
+
+/// Keycloak's files may be compressed: none is passed over for its name.
+#[test]
+fn compressed_files_of_a_directory_are_parts_of_it_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |n: u32| format!(r#"{{"realm":"r","users":[{{"id":"u{n}","username":"n{n}","totp":false}}]}}"#);
+    fs::write(dir.path().join("r-users-0.json"), file(0)).unwrap();
+    fs::write(dir.path().join("r-users-1.json.gz"), gzip(file(1).as_bytes())).unwrap();
+    fs::write(dir.path().join("r-users-2.json.zst"), zstd::encode_all(file(2).as_bytes(), 0).unwrap()).unwrap();
+    fs::write(dir.path().join("r-realm.json.gz"), gzip(br#"{"realm":"r","enabled":true}"#)).unwrap();
+    let store = store();
+    let import = || Import::new(&store).input(Input::path(dir.path()));
+    import().run().unwrap();
+    assert_eq!(shown(&users(&store)), "u0:; u1:; u2:");
+    fs::rename(dir.path().join("r-users-1.json.gz"), dir.path().join("r-users-3.json.gz")).unwrap();
+    assert!(import().run().unwrap_err().to_string().contains("r-users-1.json is missing"));
+    // Of two that are called the same nobody knows which one counts.
+    fs::write(dir.path().join("r-users-1.json"), file(1)).unwrap();
+    fs::write(dir.path().join("r-users-3.json"), file(3)).unwrap();
+    let error = import().run().unwrap_err().to_string();
+    assert!(error.contains("r-users-3.json and r-users-3.json.gz"), "{error}");
+}

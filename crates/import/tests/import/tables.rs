@@ -3,6 +3,7 @@
 use headcount_block::User;
 use headcount_import::{ErrorKind, Format};
 
+use super::options::rejects_of;
 use super::systems::shown;
 use super::{load, store, users};
 
@@ -69,5 +70,41 @@ fn nulls_of_databases_are_no_uids_and_no_identities() {
             let error = load(&store, Format::OmniAuth, format!("user_id,provider,uid\n{row}\n")).unwrap_err();
             assert!(error.to_string().contains(part), "{error}");
         }
+    }
+}
+
+/// A comma in a name shifts all that follows it: whatever most rows have, none of them is read.
+#[test]
+fn rows_of_firebase_that_are_shifted_by_a_name_are_refused() {
+    let row = |uid: &str, name: &str, fields: usize| {
+        let mut row: Vec<String> = vec![String::new(); fields];
+        for (i, value) in [
+            (0, uid),
+            (2, "true"),
+            (5, name),
+            (7, "1001"),
+            (10, "https://photo"),
+            (23, "1690000000000"),
+            (24, "1700000000000"),
+        ] {
+            row[i] = value.replace("1001", &format!("1{uid}"));
+        }
+        row.join(",") + "\n"
+    };
+    for fields in [25, 27, 28] {
+        let all = row("a", "Roe, Ana", fields) + &row("b", "Lee, Bo", fields);
+        let most = all.clone() + &row("c", "Cy", fields);
+        for format in [Format::Auto, Format::Firebase] {
+            for text in [&all, &most] {
+                let store = store();
+                let error = load(&store, format, text).map(|report| (report.users, shown(&users(&store)))).unwrap_err();
+                assert!(format == Format::Auto || error.to_string().contains("commas"), "{error}");
+            }
+        }
+        let store = store();
+        let few = row("c", "Cy", fields) + &row("d", "Di", fields) + &row("a", "Roe, Ana", fields);
+        let (report, rejects) = rejects_of(&store, Format::Auto, few.as_bytes());
+        assert_eq!((report.rejected, shown(&users(&store)).as_str()), (1, "c: google.com 1c; d: google.com 1d"));
+        assert!(rejects.starts_with("a,"), "{rejects}");
     }
 }

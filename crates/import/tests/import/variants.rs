@@ -135,3 +135,49 @@ fn realms_that_lie_elsewhere_or_have_no_users_are_no_silent_nothing() {
     assert!(warned(r#"{"realm":"a","enabled":true}"#) && warned(r#"[{"realm":"a","enabled":true}]"#));
     assert!(!warned(&format!(r#"[{{"realm":"a","enabled":true}},{b}]"#)));
 }
+
+/// Whether somebody is registered is asked of each record, wherever it is.
+#[test]
+fn registration_that_is_not_complete_is_seen_behind_the_beginning() {
+    let plain: String = (0..150).map(|i| format!("{{\"UID\":\"{i:03}\",\"identities\":[]}}\n")).collect();
+    for (member, pending) in [
+        ("\"isRegistered\":false", 1),
+        ("\"isRegistered\":\"false\"", 1),
+        ("\"isRegistered\":true", 0),
+        ("\"isRegistered\":null", 0),
+        ("\"isRegistered\":{\"a\":false}", 0),
+        ("\"profile\":{\"isRegistered\":false}", 0),
+        ("\"status\":\"registered\",\"isRegistered\":false", 1),
+        ("\"isRegistered\":false,\"status\":\"registered\"", 1),
+    ] {
+        let text = format!("{plain}{{\"UID\":\"last\",{member}}}\n");
+        let report = load(&store(), Format::Auto, text).unwrap();
+        assert_eq!((report.files[0].format, report.pending), (Format::Ndjson, pending), "{member}");
+    }
+    let report = load(&store(), Format::Auto, "{\"users\":[{\"UID\":\"a\",\"isRegistered\":false}]}").unwrap();
+    assert_eq!(report.pending, 1);
+}
+
+/// Lines that do not end fit nothing, and are looked at once.
+#[test]
+fn broken_lines_are_no_format_and_are_seen_fast() {
+    let started = std::time::Instant::now();
+    for line in ["{\"a\":{\"b\":[\n", "{\"id\":{\"b\":[\n", "[{\"id\":\n"] {
+        let text = line.repeat((1 << 20) / line.len());
+        let message = load(&store(), Format::Auto, &text).map(|report| report.users).unwrap_err().to_string();
+        assert!(!message.contains("several formats"), "{message}");
+    }
+    assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+    // One among others is the record that is wrong, whatever of it is there.
+    let good = |n: u32| format!("{{\"user_id\":\"auth0|{n}\",\"identities\":[]}}\n");
+    for broken in ["{\"user_id\":\"auth0|2\",\"ident\n", "{\"us\n", "{\"x\":[{\n"] {
+        let text = [good(1), broken.to_owned(), good(3)].concat();
+        let error = load(&store(), Format::Auto, &text).unwrap_err();
+        assert!(error.to_string().starts_with("in: line 2, "), "{error}");
+    }
+    // Records on lines of their own inside of a document are no lines.
+    let list =
+        format!("{{\"users\":[\n{}{{\"user_id\":\"auth0|z\"}}]}}", good(1).replace("}\n", "},\n").repeat(60_000));
+    let error = load(&store(), Format::Auto, list).unwrap_err().to_string();
+    assert!(error.contains("given before"), "{error}");
+}

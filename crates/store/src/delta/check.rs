@@ -26,7 +26,7 @@ impl Checker {
             };
             wrong.map_err(|found| {
                 let what = format!("record of the log with seq {}", record.seq);
-                damage(path, &what, "users and UIDs as commits write them", found)
+                damage(path, 0, &what, "users and UIDs as commits write them", found)
             })
         })
     }

@@ -41,13 +41,16 @@ pub(super) enum Shown<'a> {
     Begun(&'a [u8]),
 }
 
-/// Seq of the first commit of a group that begins with these bytes: number of commits, seq, time. The time tells it from
-/// other bytes of a group.
-pub(super) fn first_seq(group: &[u8]) -> Option<u64> {
-    let long = |at: usize| group.get(at..)?.first_chunk().map(|b| u64::from_le_bytes(*b));
-    let (count, seq, time) = (long(0)?, long(8)?, long(16)?);
-    // Milliseconds from 1978 to 2527.
-    ((1..1 << 24).contains(&count) && (1 << 38..1 << 44).contains(&time)).then_some(seq)
+impl Shown<'_> {
+    /// Seq of the first commit: a group begins with number of commits, seq, time.
+    pub(super) fn first_seq(&self) -> Option<u64> {
+        let (Self::Whole(group) | Self::Begun(group)) = self;
+        let long = |at: usize| group.get(at..)?.first_chunk().map(|b| u64::from_le_bytes(*b));
+        let (count, seq, time) = (long(0)?, long(8)?, long(16)?);
+        // Nothing but the time, in milliseconds from 1978 to 2527, tells a beginning from other bytes.
+        let is_one = matches!(self, Self::Whole(_)) || (1 << 38..1 << 44).contains(&time);
+        ((1..1 << 24).contains(&count) && is_one).then_some(seq)
+    }
 }
 
 /// What may be looked at behind heads: values that sled wrote do not overlap, those that somebody made up may.

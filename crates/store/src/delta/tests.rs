@@ -1,12 +1,44 @@
 //! What a log gives back, whatever is in its files.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use headcount_block::{UidRange, User};
 
+use super::entries::{Place, entries};
+use super::read::{latest, scan};
+use super::scan::Shown;
 use super::*;
 use crate::{Batch, Options, Store, salvage};
+
+/// A copy of the log in `path`, with `db` as its file.
+fn copied(path: &Path, to: &Path, db: &[u8]) {
+    files::remove_tree(to).unwrap();
+    fs::create_dir(to).unwrap();
+    fs::copy(path.join("conf"), to.join("conf")).unwrap();
+    fs::write(to.join(DB), db).unwrap();
+}
+
+/// What our reader finds in a log, and what sled does in a copy of it.
+fn compared(path: &Path) -> usize {
+    let (dir, file) = (tempfile::tempdir().unwrap(), File::open(path.join(DB)).unwrap());
+    let to = dir.path().join("copy");
+    copied(path, &to, &fs::read(path.join(DB)).unwrap());
+    let theirs: BTreeMap<Vec<u8>, Vec<u8>> =
+        open(&to).unwrap().iter().map(|entry| entry.unwrap()).map(|(k, v)| (k.to_vec(), v.to_vec())).collect();
+    let value = |place: Place| {
+        let mut value = vec![0; place.len];
+        file.read_exact_at(&mut value, place.offset).unwrap();
+        value
+    };
+    let ours: BTreeMap<Vec<u8>, Vec<u8>> =
+        entries(&file).unwrap().into_iter().map(|(key, place)| (key.to_vec(), value(place))).collect();
+    assert!(ours.keys().eq(theirs.keys()), "{} entries, sled has {}", ours.len(), theirs.len());
+    assert!(ours == theirs);
+    ours.len()
+}
 
 #[test]
 fn a_database_that_another_thread_still_holds_is_closed_when_it_lets_go() {
@@ -69,19 +101,19 @@ fn everything_is_in_the_one_file_that_is_fsynced() {
     });
     assert_eq!(last.unwrap(), 399);
     assert!(found[..240] == groups);
-    assert_eq!(blobs(), 0);
+    assert!(compared(&path) > 1_000);
     assert!(scanned.iter().all(|(seq, group)| *group == found[*seq as usize - 1..*seq as usize]));
-    // What sled has written anew stands without its key: of longer groups the file then shows the beginning alone.
-    let len = |record: &Record| record.changes.iter().map(|change| change.parts().0.len() + 12).sum::<usize>();
-    let short = |record: &&Record| len(record) < CHUNK;
-    assert!(found.iter().filter(short).all(|record| scanned.contains_key(&record.seq)));
-    let mut begun = BTreeSet::new();
-    let mut begins = |bytes: &[u8]| begun.extend(first_seq(bytes));
-    scan(&path, &mut |_, shown| match shown {
-        Shown::Whole(bytes) | Shown::Begun(bytes) => begins(bytes),
+    assert!(scanned.len() == 399, "salvage finds them all");
+    // Beyond damage the bytes alone are left, of groups of several values their beginning.
+    let (mut begun, mut whole) = (BTreeSet::new(), BTreeSet::new());
+    scan(&path, &mut |_, shown| {
+        begun.extend(shown.first_seq());
+        whole.extend(shown.first_seq().filter(|_| matches!(shown, Shown::Whole(_))));
     })
     .unwrap();
-    assert!(begun.into_iter().eq(1..=399), "the file shows every group that sled shows");
+    let len = |record: &Record| record.changes.iter().map(|change| change.parts().0.len() + 12).sum::<usize>();
+    assert!(found.iter().filter(|record| len(record) < CHUNK).all(|record| whole.contains(&record.seq)));
+    assert!(begun.into_iter().eq(1..=399), "the file shows every group that its messages show");
 }
 
 /// sled took the damage for the end of the log: all commits after it were gone, and nobody was told.
@@ -98,17 +130,14 @@ fn damage_in_the_middle_of_a_log_is_not_its_end() {
     let whole = fs::read(&db).unwrap();
     let mut starts = Vec::new();
     scan(&path, &mut |offset, shown| {
-        let (Shown::Whole(bytes) | Shown::Begun(bytes)) = shown;
-        starts.push((offset as usize, first_seq(bytes).unwrap()));
+        starts.push((offset as usize, shown.first_seq().unwrap()));
     })
     .unwrap();
     let there = dir.path().join("copy");
     let broken = |at: usize, synced: bool| {
-        files::remove_tree(&there).unwrap();
-        copy(&path, &there).unwrap();
         let mut bytes = whole.clone();
         bytes[at] ^= 1;
-        fs::write(there.join(DB), bytes).unwrap();
+        copied(&path, &there, &bytes);
         read(&there, 1, synced, &mut |_| Ok(()))
     };
     for (at, seq) in starts {
@@ -123,6 +152,55 @@ fn damage_in_the_middle_of_a_log_is_not_its_end() {
         }
         assert_eq!(broken(at + 100, false).unwrap(), seq - 1, "buffered groups are lost in any order");
     }
+}
+
+/// sled zeroed what lies behind damage as it opened the log, before we had compared: the first open told of it, and the
+/// second one had no commit after it, and used their seqs again.
+#[test]
+fn damage_is_found_again_by_every_open_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, there, to) = (dir.path().join("s"), dir.path().join("there"), dir.path().join("new"));
+    let options = Options { maintenance: false, ..Options::default() };
+    let store = Store::create(&from, &options).unwrap();
+    for n in 1..=4 {
+        let mut batch = Batch::new();
+        batch.put(User::new(format!("u{n}")).with_identity("p", "x".repeat(30 * n)));
+        store.commit(batch).unwrap();
+    }
+    drop(store);
+    let (log, db) = (path_of(&from, 1), fs::read(path_of(&from, 1).join(DB)).unwrap());
+    let end = entries::tests::end(&File::open(log.join(DB)).unwrap());
+    let manifest = fs::read(from.join("MANIFEST")).unwrap();
+    let mut refused = 0;
+    for at in (0..end).step_by(9) {
+        let _ = (fs::remove_dir_all(&there), fs::remove_dir_all(&to));
+        fs::create_dir(&there).unwrap();
+        fs::write(there.join("MANIFEST"), &manifest).unwrap();
+        let mut bytes = db.clone();
+        bytes[at] ^= 1 << (at % 8);
+        copied(&log, &path_of(&there, 1), &bytes);
+        let salvaged = |to: &Path| {
+            let report = salvage(&there, to, &Arc::default()).unwrap();
+            fs::remove_dir_all(to).unwrap();
+            report
+        };
+        let before = salvaged(&to);
+        let opened: Vec<_> = (0..2).map(|_| Store::open(&there, &options).map(|store| store.stats().totals)).collect();
+        match opened.as_slice() {
+            [Err(first), Err(second)] => {
+                refused += 1;
+                assert_eq!(first.to_string(), second.to_string());
+                assert!(fs::read(path_of(&there, 1).join(DB)).unwrap() == bytes, "byte {at}: the log was written to");
+                assert!(salvaged(&to) == before && !before.is_whole(), "byte {at}");
+            }
+            // In the last group it looks like a crash.
+            [Ok(first), Ok(second)] => {
+                assert!(first == second && first.users() >= 3, "byte {at}: {first:?}, {second:?}")
+            }
+            other => panic!("byte {at}: {other:?}"),
+        }
+    }
+    assert!(refused > end / 18, "{refused} of {end}");
 }
 
 /// Adds records to generation 1 of the store in `dir` as they are, behind the back of whoever checks them.
@@ -184,18 +262,15 @@ fn what_no_commit_can_have_written_is_damage_and_a_loss() {
         batch.put(User::new("u1"));
         store.commit(batch).unwrap();
         drop(store);
-        // A group of the log that is whole but stands behind a gap is what the file shows and sled does not.
+        // A group of the log that is whole but stands behind a gap is is what the file shows and a reader does not go on to.
         let at = if gap { 4 } else { 3 };
         forge(&from, &[vec![good(2)], vec![good(at), record(at + 1, bad.clone()), good(at + 2)], vec![good(at + 3)]]);
         let report = salvage(&from, &to, &Arc::default()).unwrap();
         assert!(!report.is_whole(), "{n}");
         let store = Store::open_read_only(&to, &options).unwrap();
         let found: Vec<String> = store.snapshot().users(UidRange::all()).map(|user| user.unwrap().uid).collect();
-        // Of groups of several values the file shows the beginning alone, and sled what stands before the bad record.
-        let long = bad.parts().1.is_some_and(|row| row.len() > CHUNK);
-        let there = |seq: &u64| !long || *seq != at + 2 && (*seq != at || !gap);
-        let expected = [1, 2, at, at + 2, at + 3].into_iter().filter(there).map(|seq| format!("u{seq}"));
-        assert!(found.iter().cloned().eq(expected), "{n}: {found:?}");
+        let expected = [1, 2, at, at + 2, at + 3].map(|seq| format!("u{seq}"));
+        assert!(found == expected, "{n}: {found:?}");
         for opened in [Store::open_read_only(&from, &options), Store::open(&from, &options)] {
             let Error::Damage(damage) = opened.unwrap_err() else { panic!("{n}") };
             assert!(damage.file.starts_with(path_of(&from, 1)), "{damage}");
@@ -204,9 +279,10 @@ fn what_no_commit_can_have_written_is_damage_and_a_loss() {
     }
 }
 
-/// sled asked for a table of as many pages as one message said that there are: the process ended.
+/// sled asked for a table of as many pages as one message said that there are, and the process ended; or it followed pages
+/// that point at each other, for ever.
 #[test]
-fn a_message_of_more_pages_than_the_log_has_room_for_is_damage() {
+fn messages_that_sled_never_wrote_are_passed_over() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::create(dir.path(), 1).unwrap();
     for seq in 1..=3_000 {
@@ -214,67 +290,75 @@ fn a_message_of_more_pages_than_the_log_has_room_for_is_damage() {
     }
     log.close().unwrap();
     let (path, db) = (path_of(dir.path(), 1), path_of(dir.path(), 1).join(DB));
-    let (messages, bytes, page, end) = pages::tests::measure(&File::open(&db).unwrap());
-    assert!(messages > 3_000 && page > 100, "{messages} messages, {page} pages");
-    assert!(bytes / page > 4 * 128, "{bytes} bytes, {page} pages");
+    assert_eq!(compared(&path), 3_000);
     let (there, whole) = (dir.path().join("copy"), fs::read(&db).unwrap());
+    let end = entries::tests::end(&File::open(&db).unwrap());
     let with = |message: &[u8]| {
-        files::remove_tree(&there).unwrap();
-        copy(&path, &there).unwrap();
-        let mut bytes = whole.clone();
-        bytes.truncate(usize::try_from(end).unwrap());
-        bytes.extend(message);
-        fs::write(there.join(DB), bytes).unwrap();
+        copied(&path, &there, &[&whole[..end], message].concat());
         read(&there, 1, true, &mut |_| Ok(()))
     };
+    let message = entries::tests::message;
     assert_eq!(with(&[]).unwrap(), 3_000);
-    assert_eq!(with(&pages::tests::message(4, 0, page, &[])[..9]).unwrap(), 3_000, "half a message is the end");
-    let torn = [&[1], &pages::tests::message(8, 0, 1 << 33, b"x")[1..]].concat();
-    assert_eq!(with(&torn).unwrap(), 3_000, "one with another checksum too");
-    for (kind, page) in [(8, 1 << 33), (4, 1 << 40), (8, u64::MAX), (9, 5)] {
-        let Error::Damage(damage) = with(&pages::tests::message(kind, 0, page, &[0; 8])).unwrap_err() else { panic!() };
-        assert_eq!((damage.offset, &damage.file), (end, &there.join(DB)), "{damage}");
-        assert!(damage.found.starts_with(&format!("page {page}")), "{damage}");
+    assert_eq!(with(&message(4, 0, 0, &[])[..9]).unwrap(), 3_000, "half a message is the end");
+    for kind in 0..=12 {
+        for page in [1, u64::MAX] {
+            for body in [&[][..], &[2, 1], &[1; 40], &[0, 0, 0, 9, 1, 1], &[255; 60]] {
+                assert_eq!(with(&message(kind, 0, page, body)).unwrap(), 3_000, "{kind} {page} {body:?}");
+            }
+        }
     }
+    // An insert counts, as does a page that comes before it, if they are of this segment.
+    let entry = |seq: u64, key: &[u8]| {
+        let group = codec().serialize(&[group(seq, 30)][..]).unwrap();
+        let head = [
+            &[FORMAT, 1, 0, 0, 0][..],
+            &u32::try_from(group.len()).unwrap().to_le_bytes(),
+            &checksum(&group).to_le_bytes(),
+        ];
+        let value = [&head.concat()[..], &group].concat();
+        (key.to_vec(), value)
+    };
+    let text = |bytes: &[u8]| [&entries::tests::long(bytes.len())[..], bytes].concat();
+    let link = |(key, value): (Vec<u8>, Vec<u8>)| [vec![0], text(&key), text(&value)].concat();
+    assert_eq!(with(&message(10, 0, 1 << 40, &link(entry(3_001, &key(3_001, 0))))).unwrap(), 3_001);
+    assert_eq!(with(&message(10, 1, 1 << 40, &link(entry(3_001, &key(3_001, 0))))).unwrap(), 3_000);
+    let page = |shared: u8, entries: &[(Vec<u8>, Vec<u8>)]| {
+        let (keys, values) = (entries.iter().flat_map(|e| text(&e.0)), entries.iter().flat_map(|e| text(&e.1)));
+        let lo = text(&key(3_001, 0));
+        let body = [vec![0, 0, 0, shared], lo, vec![0, 0, u8::try_from(entries.len()).unwrap()]].concat();
+        body.into_iter().chain(keys).chain(values).collect::<Vec<u8>>()
+    };
+    let (first, second) = (entry(3_001, &key(3_001, 0)[7..]), entry(3_002, &key(3_002, 0)[7..]));
+    let node = message(8, 0, 1 << 40, &page(7, &[first.clone(), second.clone()]));
+    assert_eq!(with(&node).unwrap(), 3_002);
+    let begun = message(8, 0, 1 << 40, &page(7, std::slice::from_ref(&first)));
+    assert_eq!(with(&[begun, message(10, 0, 1 << 40, &link(second))].concat()).unwrap(), 3_002);
+    // Of a page that is not there nobody knows what its keys begin with: such an insert was never acknowledged.
+    assert_eq!(with(&message(10, 0, 1 << 40, &link(first))).unwrap(), 3_000);
 }
 
-/// Links to the directory itself were followed forty levels deep, and a pipe was waited for.
+/// What lies in a log's directory beside its file is sled's own, and is not looked at: links to the directory itself were
+/// followed, and pipes were waited for.
 #[test]
-fn a_generation_is_its_own_files_and_nothing_else() {
+fn a_log_is_one_file_and_that_is_a_regular_one() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::create(dir.path(), 1).unwrap();
     log.append(&[group(1, 30)]).unwrap();
     log.close().unwrap();
-    let (path, there) = (path_of(dir.path(), 1), dir.path().join("copy"));
+    let path = path_of(dir.path(), 1);
     let pipe =
         |name: &str| assert!(std::process::Command::new("mkfifo").arg(path.join(name)).status().unwrap().success());
-    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, path.join(name)).unwrap();
-    link(".", "a");
-    link(".", "b");
-    pipe("c");
-    copy(&path, &there).unwrap();
-    let mut names: Vec<_> = files::entries(&there).unwrap();
-    names.sort();
-    assert_eq!(names, [there.join("conf"), there.join(DB)]);
-    assert_eq!(read(&there, 1, true, &mut |_| Ok(())).unwrap(), 1);
-    // sled itself would open some of them.
-    let refused = |names: &[&str]| {
-        let Error::Damage(damage) = read(&path, 1, true, &mut |_| Ok(())).unwrap_err() else { panic!() };
-        assert!(names.iter().any(|name| damage.file == path.join(name)) && damage.what == "file of a log", "{damage}");
-        fs::remove_file(&damage.file).unwrap();
-    };
-    (0..3).for_each(|_| refused(&["a", "b", "c"]));
-    for name in ["conf", DB] {
-        let _ = fs::rename(path.join(name), dir.path().join("kept"));
-        link("../kept", name);
-        files::remove_tree(&there).unwrap();
-        assert!(matches!(copy(&path, &there), Err(Error::Damage(damage)) if damage.file == path.join(name)));
-        refused(&[name]);
-        pipe(name);
-        files::remove_tree(&there).unwrap();
-        assert!(matches!(copy(&path, &there), Err(Error::Damage(damage)) if damage.file == path.join(name)));
-        refused(&[name]);
-        fs::rename(dir.path().join("kept"), path.join(name)).unwrap();
-    }
+    std::os::unix::fs::symlink(".", path.join("a")).unwrap();
+    fs::remove_file(path.join("conf")).unwrap();
+    ["conf", "snap.0", "snap.0.generating"].into_iter().for_each(pipe);
+    let before = files::entries(&path).unwrap();
+    let whole = fs::read(path.join(DB)).unwrap();
     assert_eq!(read(&path, 1, true, &mut |_| Ok(())).unwrap(), 1);
+    assert_eq!((files::entries(&path).unwrap(), fs::read(path.join(DB)).unwrap()), (before, whole), "it only reads");
+    fs::remove_file(path.join(DB)).unwrap();
+    let missing = read(&path, 1, true, &mut |_| Ok(()));
+    assert!(matches!(missing, Err(Error::Damage(damage)) if damage.file == path.join(DB)));
+    pipe(DB);
+    let waited_for = read(&path, 1, true, &mut |_| Ok(()));
+    assert!(matches!(waited_for, Err(Error::Damage(damage)) if damage.file == path.join(DB)));
 }

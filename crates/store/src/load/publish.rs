@@ -56,7 +56,7 @@ pub(super) fn publish(
     let current = store.version.load_full();
     let seq = current.origin.seq + 1;
     let (id, totals) = (finished.id(), finished.totals());
-    let path = finished.publish(seq, &store.dir).map_err(|e| store.fatal(e))?;
+    let path = finished.publish(seq, &store.dir, &store.names).map_err(|e| store.fatal(e))?;
     let segment = store.adopt(&path, id)?;
     fault::point("load 3: renamed")?;
     let hidden = match hidden_now(&current, basis, &segment) {

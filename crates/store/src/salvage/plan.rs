@@ -129,15 +129,13 @@ impl Plan {
         if numbers.is_empty() {
             return Ok(());
         }
-        let holder = files::temporary_dir()?;
         for number in numbers {
-            let (from, to) = (delta::path_of(&self.dir, number), delta::path_of(holder.path(), number));
+            let path = delta::path_of(&self.dir, number);
             let first = stated.get(&number).copied();
-            let read = delta::copy(&from, &to).and_then(|()| self.generation(&to, first));
-            if let Err(error) = read {
+            if let Err(error) = self.generation(&path, first) {
                 let after = self.delta.last_seq;
-                let more = self.groups(&from);
-                self.lose_log(from, error, after, more);
+                let more = self.groups(&path);
+                self.lose_log(path, error, after, more);
             }
         }
         Ok(())
@@ -224,8 +222,8 @@ impl Plan {
     /// Whether a row of `seq`, the newest that was found of this user, may be one that an unfinished erasure was to remove.
     /// `deleted`: something that is newer may be missing.
     ///
-    /// An erasure begins with a tombstone that the manifest's segments hold: a row that nothing hides there is of a user who
-    /// came later. Where files may be left over that the erasure wanted gone, a row that is newer than that manifest is.
+    /// An erasure begins with a tombstone: a row that nothing hides is of a user who came later, or whose turn had not come.
+    /// Where files may be left over that the erasure wanted gone, a row that is newer than that manifest is.
     pub(super) fn is_erased(&self, uid: &[u8], seq: u64, deleted: bool) -> bool {
         std::str::from_utf8(uid).is_ok_and(|uid| self.erased.contains(uid))
             && (deleted || self.by != SalvagedBy::Manifest)

@@ -23,6 +23,6 @@ pub(crate) use block_index::CHECKPOINT;
 pub(crate) use hash_build::Entry;
 pub(crate) use lookup::BATCH;
 pub use lookup::UserGuard;
-pub(crate) use read::Segment;
+pub(crate) use read::{Segment, Tenure};
 pub(crate) use remains::{Found, Remains};
 pub(crate) use writer::{Finished, SegmentWriter};

@@ -2,7 +2,8 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use headcount_block::limits::DICTIONARY_MAX;
 use headcount_block::{Block, BlockId, Damage, Dictionary, Fault, checksum};
@@ -13,6 +14,7 @@ use super::hash_index::{Kind, PAGE, RowPlace, verify_page};
 use super::tombstones::Tombstones;
 use crate::backing::{Backend, Backing, Bytes, Kept};
 use crate::error::{Error, Result};
+use crate::sync::{Mutex, lock};
 
 /// An immutable segment, open for reading.
 ///
@@ -27,8 +29,8 @@ pub(crate) struct Segment {
     dict: Dictionary,
     /// The tombstone section where the file is not mapped.
     tombstones: Vec<u8>,
-    /// Whether the file goes when the last snapshot that reads it has gone.
-    doomed: AtomicBool,
+    /// Set when the file goes with the last snapshot that reads it.
+    doomed: OnceLock<Arc<Tenure>>,
     blocks_seen: Bitmap,
     uid_pages_seen: Bitmap,
     identity_pages_seen: Bitmap,
@@ -68,7 +70,7 @@ impl Segment {
             blocks_seen: Bitmap::new(index.len()),
             uid_pages_seen: Bitmap::new(pages(footer.uids)),
             identity_pages_seen: Bitmap::new(pages(footer.identities)),
-            doomed: AtomicBool::new(false),
+            doomed: OnceLock::new(),
             tombstones,
             data,
             footer,
@@ -128,9 +130,9 @@ impl Segment {
         self.seq_in(&self.parse(&bytes, offset)?, place.block, place.ordinal())
     }
 
-    /// Has the file removed as soon as nobody reads it any more: no manifest names it.
-    pub(crate) fn doom(&self) {
-        self.doomed.store(true, Relaxed);
+    /// Has the file removed as soon as nobody reads it any more, if the store is open then: no manifest names it.
+    pub(crate) fn doom(&self, store: &Arc<Tenure>) {
+        let _ = self.doomed.set(Arc::clone(store));
     }
 
     /// Writes the whole file to `to`.
@@ -326,10 +328,31 @@ impl Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        if *self.doomed.get_mut() {
+        if let Some(store) = self.doomed.get() {
             // A failure leaves a file that no manifest names: the next open for writing removes it.
-            let _ = std::fs::remove_file(&self.path);
+            store.during(|| drop(std::fs::remove_file(&self.path)));
         }
+    }
+}
+
+/// Whether a store still is this process's to change: whoever outlives it finds who knows what under its names.
+#[derive(Debug, Default)]
+pub(crate) struct Tenure {
+    over: Mutex<bool>,
+}
+
+impl Tenure {
+    /// Does `work` if the store is open, which it stays meanwhile.
+    fn during(&self, work: impl FnOnce()) {
+        let over = lock(&self.over);
+        if !*over {
+            work();
+        }
+    }
+
+    /// Waits for whoever is at it, and lets nobody else begin.
+    pub(crate) fn end(&self) {
+        *lock(&self.over) = true;
     }
 }
 

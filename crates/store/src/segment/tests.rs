@@ -8,6 +8,7 @@ use super::tombstones::Tombstone;
 use super::*;
 use crate::backing::Backend;
 use crate::error::{Error, Result};
+use crate::files::Names;
 use crate::layer::Delta;
 use crate::snapshot::Snapshot;
 use crate::verify::verify_segment;
@@ -63,7 +64,7 @@ impl Place {
     fn publish(&self, writer: SegmentWriter, seq: u64) -> (PathBuf, u128) {
         let finished = writer.finish().unwrap();
         let id = finished.id();
-        (finished.publish(seq, self.dir.path()).unwrap(), id)
+        (finished.publish(seq, self.dir.path(), &Names::default()).unwrap(), id)
     }
 }
 
@@ -129,7 +130,7 @@ fn no_tombstone_is_older_than_the_base() {
         let mut writer = place.writer(base);
         writer.push_tombstone(b"gone", 9, 1).unwrap();
         let finished = writer.finish().unwrap();
-        let refused = finished.publish(10, place.dir.path()).unwrap_err();
+        let refused = finished.publish(10, place.dir.path(), &Names::default()).unwrap_err();
         assert_eq!(what(refused), "seq of a tombstone before the segment's base");
     }
     assert_eq!(std::fs::read_dir(place.dir.path()).unwrap().count(), 0, "drafts go");
@@ -213,7 +214,7 @@ fn verification_finds_text_and_seqs_that_are_wrong() {
         let mut finished = writer.finish().unwrap();
         finished.forget_seqs(wrong);
         let id = finished.id();
-        let path = finished.publish(0, place.dir.path()).unwrap();
+        let path = finished.publish(0, place.dir.path(), &Names::default()).unwrap();
         let segment = Segment::open(&path, id, Backend::Auto).unwrap();
         assert_eq!(damages(&segment), [expected]);
     }
@@ -466,16 +467,23 @@ fn a_doomed_segment_goes_with_its_last_reader() {
     let segment = Arc::new(source(&mut place, 10));
     let (path, id) = (segment.path().to_path_buf(), segment.footer().file_id);
     let reader = Arc::clone(&segment);
-    segment.doom();
+    let store = Arc::<Tenure>::default();
+    segment.doom(&store);
     drop(segment);
     assert!(path.exists());
     assert_eq!(reader.find_uid(b"user000003").unwrap().unwrap().user().to_user().unwrap(), user(3));
     drop(reader);
     assert!(!path.exists());
     assert!(Segment::open(&path, id, Backend::Auto).is_err());
-    // Others stay.
-    let segment = source(&mut place, 10);
-    let path = segment.path().to_path_buf();
-    drop(segment);
-    assert!(path.exists());
+    // Others stay, and so do all once the store is closed.
+    for doomed in [false, true] {
+        let segment = source(&mut place, 10);
+        let path = segment.path().to_path_buf();
+        if doomed {
+            segment.doom(&store);
+            store.end();
+        }
+        drop(segment);
+        assert!(path.exists());
+    }
 }

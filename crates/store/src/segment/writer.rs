@@ -18,6 +18,7 @@ use super::output::Output;
 use super::read::Segment;
 use super::tombstones::{Tombstone, TombstonesBuilder};
 use crate::error::{Error, Result};
+use crate::files::Names;
 use crate::{clock, files, random};
 
 /// Bytes of blocks that are handed over and written at a time.
@@ -512,7 +513,7 @@ impl Finished {
 
     /// Writes the footer and gives the file its name in `dir`. `seq` becomes the base of the rows' seqs, unless the
     /// writer was given one.
-    pub(crate) fn publish(mut self, seq: u64, dir: &Path) -> Result<PathBuf> {
+    pub(crate) fn publish(mut self, seq: u64, dir: &Path, names: &Names) -> Result<PathBuf> {
         self.expect_indexed(dir)?;
         let (base, greatest) = self.seq_range(seq);
         if self.tombstone_seqs.0 < base {
@@ -524,7 +525,7 @@ impl Finished {
             .write_all_at(&self.footer.encode(), self.footer_at)
             .map_err(|e| Error::io("write", &self.draft.path, e))?;
         let path = dir.join(files::segment_name(self.footer.file_id));
-        files::publish(&self.file, &self.draft.path, &path)?;
+        files::publish(&self.file, &self.draft.path, &path, names)?;
         self.draft.keep = true;
         Ok(path)
     }

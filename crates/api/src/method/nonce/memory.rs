@@ -172,6 +172,8 @@ impl Refused {
 pub(crate) struct Memory {
     pub(crate) used: Used,
     pub(crate) refused: Refused,
+    /// The latest end of what was forgotten.
+    pub(crate) forgotten: u64,
 }
 
 impl Memory {
@@ -186,23 +188,32 @@ impl Memory {
             most: part(4),
             most_of_key: part(16),
         };
-        Self { used, refused }
+        Self { used, refused, forgotten: 0 }
     }
 
     /// Forgets what ended before second `now`.
     pub(crate) fn forget(&mut self, now: u64) {
         while let Some(id) = self.used.table.ended(now) {
-            self.used.table.remove(&id);
+            let entry = self.used.table.remove(&id);
+            self.forgotten = self.forgotten.max(entry.map_or(0, |entry| entry.time.until));
         }
         while let Some(id) = self.refused.table.ended(now) {
-            self.refused.remove(&id);
+            let entry = self.refused.remove(&id);
+            self.forgotten = self.forgotten.max(entry.map_or(0, |entry| entry.time.until));
         }
+    }
+
+    /// Whether a request of `time` may be one that was forgotten. Whoever looks at the clock, waits, and then asks here is
+    /// told so, and so is whoever comes after the clock was set back.
+    pub(crate) const fn may_have_forgotten(&self, time: Time) -> bool {
+        time.until <= self.forgotten
     }
 
     /// Forgets what was not remembered one by one, once its time has passed.
     pub(crate) fn sweep(&mut self, now: u64) {
         self.forget(now);
-        self.refused.forgotten.retain(|_, time| time.until >= now);
+        let gone = self.refused.forgotten.extract_if(|_, time| time.until < now).map(|(_, time)| time.until).max();
+        self.forgotten = self.forgotten.max(gone.unwrap_or_default());
     }
 
     #[cfg(test)]

@@ -99,3 +99,30 @@ fn one_downloads_to_a_file() {
     assert!(Download::open(&dir.path().join("g"), &own).is_err(), "a link is nobody's partial file");
     assert_eq!(fs::read(&path).unwrap(), b"");
 }
+
+/// What somebody put there meanwhile is not taken for the download, nor removed with it.
+#[test]
+fn another_file_of_that_name_is_not_put_in_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, own) = (dir.path().join("f"), request("1"));
+    fs::write(&path, "old").unwrap();
+    for other in [None, Some("half")] {
+        for finish in [true, false] {
+            let mut download = Download::open(&path, &own).unwrap().unwrap();
+            download.restart(None, None).unwrap();
+            download.append(b"whole").unwrap();
+            fs::remove_file(dir.path().join("f.partial")).unwrap();
+            if let Some(other) = other {
+                fs::write(dir.path().join("f.partial"), other).unwrap();
+            }
+            if finish {
+                let text = download.finish().unwrap_err().to_string();
+                assert!(text.ends_with("found another file or none"), "{text}");
+            } else {
+                assert!(!download.give_up());
+            }
+            assert_eq!(fs::read(&path).unwrap(), b"old");
+            assert_eq!(fs::read_to_string(dir.path().join("f.partial")).ok().as_deref(), other);
+        }
+    }
+}

@@ -11,7 +11,7 @@ use headcount_import::{Format, Handover, HandoverError, HandoverReport};
 use super::{Args, refuse_terminal};
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::cancel_on_signals;
-use crate::output::Target;
+use crate::output::{SharedTarget, Target, is_same_place};
 use crate::progress::{Rate, watch};
 use crate::size::{human_bytes, human_count};
 use crate::store;
@@ -34,6 +34,11 @@ pub(super) fn run(
     ui: &Ui,
 ) -> Result<Outcome, Failure> {
     refuse(args, format)?;
+    if args.rejects.is_some() && is_same_place(args.rejects.as_deref(), file) {
+        let to = file.map_or_else(|| "standard output".to_owned(), |file| file.display().to_string());
+        let text = format!("--rejects would come to the same place as the users that are written: {to}");
+        return Err(Failure::usage(text).hint("name another file for what is left out"));
+    }
     if compression.is_some() && file.is_none() {
         refuse_terminal()?;
     }
@@ -42,8 +47,8 @@ pub(super) fn run(
     let store = store::open(&args.store)?;
     cancel_on_signals(&progress)?;
     let snapshot = store.snapshot();
-    let mut rejects = args.rejects.as_deref().map(|path| Target::open(Some(path))).transpose()?;
-    let mut buffered = rejects.as_mut().map(std::io::BufWriter::new);
+    let left = args.rejects.as_deref().map(|path| Target::open(Some(path)).map(SharedTarget::new)).transpose()?;
+    let mut buffered = left.clone().map(std::io::BufWriter::new);
     let handover = Handover::new(&snapshot, format)?
         .lines(named == Some(Own::Ndjson))?
         .limit(args.limit)
@@ -58,11 +63,14 @@ pub(super) fn run(
         .threads(args.threads.map(usize::from))
         .fsync(args.fsync);
     progress.set_phase("exporting");
-    let outcome = watch(ui, &progress, || to.write(|out| handover.run(out).map_err(Failure::from)));
-    drop(buffered);
-    match outcome {
+    let fill = |out: &mut dyn Write| {
+        let report = handover.run(out)?;
+        // Before the file: a kill in between must not leave it in its place without them.
+        left.map_or(Ok(()), |left| left.finish_first(args.fsync))?;
+        Ok::<_, Failure>(report)
+    };
+    match watch(ui, &progress, || to.write(fill)) {
         Ok((report, written)) => {
-            rejects.map_or(Ok(()), Target::finish)?;
             let whole = report.is_whole();
             Shown::new(&report, Some(written), started).show(args, system, ui)?;
             if !args.json {
@@ -133,7 +141,14 @@ impl<'r> Shown<'r> {
                 users_per_second: self.rate.users_per_second,
             };
             let to_file = args.output.as_deref().is_some_and(|path| path != Path::new("-"));
-            return if to_file { ui::print_json(&summary) } else { ui::say_json(&summary) };
+            if !to_file {
+                return ui::say_json(&summary);
+            }
+            let done = self.written.map(|written| self.text(written, system));
+            return ui::print_json(&summary).map_err(|failure| match done {
+                Some(done) => failure.after(&done),
+                None => failure,
+            });
         }
         for example in &self.report.examples {
             ui.warning(&format!("no place in {system}: {example}"));
@@ -145,16 +160,21 @@ impl<'r> Shown<'r> {
         Ok(())
     }
 
-    fn note_written(&self, written: Written, system: &str, ui: &Ui) {
-        let report = self.report;
-        ui.note(&format!(
+    /// The counts in one line.
+    fn text(&self, written: Written, system: &str) -> String {
+        format!(
             "wrote {} users, {} identities for {system}, {} in {:.2} s: {} users/s",
-            human_count(report.users),
-            human_count(report.identities),
+            human_count(self.report.users),
+            human_count(self.report.identities),
             human_bytes(written.bytes),
             self.rate.seconds,
             human_count(self.rate.users_per_second),
-        ));
+        )
+    }
+
+    fn note_written(&self, written: Written, system: &str, ui: &Ui) {
+        let report = self.report;
+        ui.note(&self.text(written, system));
         if report.pending_as_disabled > 0 {
             let pending = human_count(report.pending_as_disabled);
             ui.note(&format!("  {pending} pending users are written as disabled, and come back as registered ones"));

@@ -75,11 +75,12 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     let verb = if is_new { "made" } else { "added the site to" };
     let what = format!("{verb} {}", shown(&config));
     let report = Report { api_key, secret_file, store, config };
-    if args.json {
-        ui::print_json(&report)?;
+    let told = if args.json {
+        ui::print_json(&report)
     } else {
-        ui::print_line(&format!("apiKey  {}\nsecret  {}", report.api_key, shown(&report.secret_file)))?;
-    }
+        ui::print_line(&format!("apiKey  {}\nsecret  {}", report.api_key, shown(&report.secret_file)))
+    };
+    told.map_err(|failure| failure.after(&what))?;
     done(ui, &what);
     Ok(Outcome::Done)
 }

@@ -81,13 +81,15 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     edit.save()?;
     let permissions = permissions.into_iter().map(permission_name).collect();
     let report = Report { api_key: &args.site, user_key: user_key.as_deref(), permissions, secret_file };
-    if args.json {
-        ui::print_json(&report)?;
+    let whose = whose(&args.site, user_key.as_deref());
+    let what = if args.rotate { format!("added a second secret to {whose}") } else { format!("added {whose}") };
+    let told = if args.json {
+        ui::print_json(&report)
     } else {
         let key = report.user_key.map_or_else(String::new, |key| format!("userKey {key}\n"));
-        ui::print_line(&format!("{key}secret  {}", shown(&report.secret_file)))?;
-    }
-    let whose = whose(&args.site, user_key.as_deref());
-    done(ui, &if args.rotate { format!("added a second secret to {whose}") } else { format!("added {whose}") });
+        ui::print_line(&format!("{key}secret  {}", shown(&report.secret_file)))
+    };
+    told.map_err(|failure| failure.after(&what))?;
+    done(ui, &what);
     Ok(Outcome::Done)
 }

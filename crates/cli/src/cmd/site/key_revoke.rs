@@ -89,7 +89,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     let (kept_files, removed_files) = files.partition(|path| path.symlink_metadata().is_ok());
     let report = Report { api_key: &args.site, user_key, removed_files, kept_files };
     if args.json {
-        crate::ui::print_json(&report)?;
+        crate::ui::print_json(&report).map_err(|failure| failure.after(&what))?;
     }
     done(ui, &what);
     Ok(Outcome::Done)

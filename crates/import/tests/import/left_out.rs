@@ -1,0 +1,116 @@
+//! What a source says is gone, or is no user: it is left out whatever else the files say of it, and counted.
+
+use std::fs;
+
+use headcount_import::{ErrorKind, Format, Import, ImportError, Input, Report};
+use headcount_store::LoadOptions;
+
+use super::systems::shown;
+use super::{load, load_with, store, users};
+
+/// Imports files with these contents, in this order.
+fn files(contents: &[&str]) -> Result<(String, Report), ImportError> {
+    let (store, dir) = (store(), tempfile::tempdir().unwrap());
+    let import = contents.iter().enumerate().fold(Import::new(&store), |import, (i, content)| {
+        let path = dir.path().join(i.to_string());
+        fs::write(&path, content).unwrap();
+        import.input(Input::path(path))
+    });
+    let report = import.run()?;
+    assert_eq!(report.records, report.accepted + report.skipped + report.rejected, "{report:?}");
+    Ok((shown(&users(&store)), report))
+}
+
+const ZITADEL: [&str; 2] = [
+    r#"{"result":[{"userId":"1","state":"USER_STATE_ACTIVE","human":{}},{"userId":"2","state":"USER_STATE_DELETED","human":{}},
+        {"userId":"3","machine":{"name":"m"}},{"userId":"4","human":{}}]}"#,
+    r#"{"result":[{"userId":"1","idpId":"h","providedUserId":"a"},{"userId":"2","idpId":"h","providedUserId":"b"},
+        {"userId":"3","idpId":"h","providedUserId":"c"}]}"#,
+];
+
+const AUTHENTIK: [&str; 2] = [
+    r#"{"results":[{"pk":1,"username":"ana","uuid":"u1","type":"internal"},
+        {"pk":2,"username":"svc","uuid":"u2","type":"service_account"}]}"#,
+    r#"{"results":[{"pk":7,"user":1,"source_obj":{"slug":"h"},"identifier":"a"},
+        {"pk":8,"user":2,"source_obj":{"slug":"h"},"identifier":"b"}]}"#,
+];
+
+#[test]
+fn links_bring_back_nobody_who_was_left_out() {
+    let by_links = "identities of accounts that were left out";
+    for [list, links] in [ZITADEL, [ZITADEL[1], ZITADEL[0]]] {
+        let (found, report) = files(&[list, links]).unwrap();
+        assert_eq!(found, "1: h a; 4:");
+        let skipped = &report.skipped_by_reason;
+        assert_eq!((skipped["deleted"], skipped["machine users"], skipped[by_links]), (1, 1, 2));
+    }
+    for [list, links] in [AUTHENTIK, [AUTHENTIK[1], AUTHENTIK[0]]] {
+        let (found, report) = files(&[list, links]).unwrap();
+        assert_eq!(found, "1: h a");
+        let skipped = &report.skipped_by_reason;
+        assert_eq!((skipped["service accounts"], skipped[by_links]), (1, 1));
+    }
+    // One a line, as rejects are, and all in one document.
+    let lines = r#"{"userId":"2","idpId":"h","providedUserId":"b"}
+{"userId":"2","state":"USER_STATE_DELETED","human":{}}
+{"userId":"1","human":{}}
+"#;
+    assert_eq!(files(&[lines]).unwrap().0, "1:");
+    let export = r#"{"orgs":[{"humanUsers":[{"userId":"1","user":{}},{"userId":"2","state":"USER_STATE_DELETED","user":{}}],
+        "userLinks":[{"userId":"1","idpId":"h","providedUserId":"a"},{"userId":"2","idpId":"h","providedUserId":"b"}]}]}"#;
+    assert_eq!(files(&[export]).unwrap().0, "1: h a");
+}
+
+/// What comes once only cannot be looked at beforehand: it is refused when that matters.
+#[test]
+fn streams_of_parts_are_refused_when_links_would_bring_somebody_back() {
+    for contents in [ZITADEL, AUTHENTIK] {
+        let store = store();
+        let bytes = contents.map(str::as_bytes);
+        let error = load_with(&store, Format::Auto, &bytes, LoadOptions::default()).map(|r| r.users).unwrap_err();
+        assert!(error.kind() == ErrorKind::Usage && error.to_string().contains("as files"), "{error}");
+        assert_eq!(users(&store), []);
+        // Users alone, or links alone, can come as they like.
+        for content in contents {
+            load(&super::store(), Format::Auto, content).unwrap();
+        }
+    }
+}
+
+#[test]
+fn accounts_that_are_no_users_are_left_out() {
+    let group = r#"{"id":"g1","displayName":"staff","schemas":["urn:ietf:params:scim:schemas:core:2.0:Group"]}"#;
+    let list = |records: &str| format!(r#"{{"totalResults":3,"Resources":[{records}]}}"#);
+    let scim = list(&format!(r#"{{"id":"u1","userName":"ana"}},{group},{{"id":"g2","members":[{{"value":"u1"}}]}}"#));
+    let keycloak = r#"{"realm":"r","users":[{"id":"k1","username":"ana","serviceAccountClientId":null},
+        {"id":"k2","username":"service-account-c","serviceAccountClientId":"c","federatedIdentities":[]}]}"#;
+    let graph = r##"{"@odata.context":"x","value":[{"@odata.type":"#microsoft.graph.user","id":"a1"},
+        {"@odata.type":"#microsoft.graph.group","id":"a2"},{"@odata.type":"#microsoft.graph.device","id":"a3"},
+        {"id":"a4","userPrincipalName":"bo"}]}"##;
+    for (format, text, expected, reasons) in [
+        (Format::Scim, scim.as_str(), "u1:", &[("groups", 2)][..]),
+        (Format::Keycloak, keycloak, "k1:", &[("service accounts", 1)]),
+        (Format::Graph, graph, "a1:; a4:", &[("objects that are no users", 2)]),
+    ] {
+        for given in [Format::Auto, format] {
+            let store = store();
+            let report = load(&store, given, text).unwrap();
+            assert_eq!(shown(&users(&store)), expected, "{format}");
+            let skipped: Vec<_> = report.skipped_by_reason.iter().map(|(reason, n)| (reason.as_str(), *n)).collect();
+            assert_eq!(skipped, reasons, "{format}");
+        }
+    }
+}
+
+/// Of parts no record shows whether another has an identity.
+#[test]
+fn users_in_parts_are_not_said_to_come_without_identities() {
+    let tables = [
+        "id,aud,deleted_at\nu1,x,\nu2,x,\n",
+        "provider_id,user_id,identity_data,provider\n1,u1,{},google\n2,u2,{},google\n",
+    ];
+    for contents in [tables, ZITADEL, AUTHENTIK] {
+        assert_eq!(files(&contents).unwrap().1.without_identities, 0, "{}", contents[0]);
+    }
+    assert_eq!(files(&[r#"{"user_id":"auth0|1","identities":[]}"#]).unwrap().1.without_identities, 1);
+}
