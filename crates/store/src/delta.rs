@@ -5,7 +5,9 @@
 //!   fdatasync of our own handle of its file, and the files and directories of a new database are fsynced once.
 //! - What is longer than a quarter of a segment it keeps in a file of its own, without any fsync, even where it only
 //!   writes again what was durable. Segments are so long that a full leaf of our longest values is never that.
-//! - A generation is written in one life of the process, insert-only, and never cleaned: it gives no space back.
+//! - It writes pages anew elsewhere, and then writes over the segment that had them, as soon as its `flush` has passed, which is
+//!   no fsync: a power cut could take what was durable with what was not. So what lies between two fsyncs is less than a segment.
+//! - A generation is written in one life of the process, insert-only.
 //! - Its drop panics after an I/O error: [`Log::close`] takes the database apart where that cannot reach the caller.
 //! - It believes what it reads, takes damage for the end of its log, and writes to what it opens. So it opens none that is there already:
 //!   `delta/read.rs` reads the file.
@@ -23,6 +25,7 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -48,6 +51,11 @@ const CACHE: u64 = 1 << 20;
 const LET_GO: Duration = Duration::from_secs(2);
 /// Length of sled's segments. A leaf has at most 17 values before it is split, a little over 1 MiB: less than a quarter.
 const SEGMENT: usize = 8 << 20;
+/// How often sled writes a value, at most: as an insert, in its page as that fills up and is split, and once more as a segment
+/// of which little is left is emptied.
+const WRITTEN: u64 = 5;
+/// Values that a page has at most, each of which is written so often.
+const PAGE: u64 = 17;
 /// The file of a sled database that holds the data.
 const DB: &str = "db";
 
@@ -126,6 +134,10 @@ pub(crate) struct Log {
     path: PathBuf,
     db: Option<sled::Db>,
     file: File,
+    /// Bytes that sled may have written since the last fsync.
+    pending: AtomicU64,
+    /// Bytes of the longest value so far: of such ones the pages may be that are written anew.
+    largest: AtomicU64,
 }
 
 impl Log {
@@ -135,7 +147,9 @@ impl Log {
         files::create_dir(&path)?;
         let db = open(&path)?;
         match settle(&db, &path) {
-            Ok(file) => Ok(Self { number, path, db: Some(db), file }),
+            Ok(file) => {
+                Ok(Self { number, path, db: Some(db), file, pending: AtomicU64::new(0), largest: AtomicU64::new(0) })
+            }
             Err(error) => {
                 // Its drop fsyncs too, and panics when that fails.
                 let _ = guarded(&path, || {
@@ -171,6 +185,7 @@ impl Log {
             values.push((key(first.seq, number), value));
         }
         let Some(db) = &self.db else { return Err(closed(&self.path)) };
+        self.make_room(&values)?;
         guarded(&self.path, || match values.as_mut_slice() {
             // One value is atomic by itself: a batch would cost a change of threads.
             [(key, value)] => db.insert(&key[..], std::mem::take(value)).map(drop),
@@ -182,9 +197,27 @@ impl Log {
         })
     }
 
+    /// Makes what was added durable before `values` could have sled fill a segment: until then it writes over none that it
+    /// has left since. Of a long group it writes over none before all of it is there.
+    fn make_room(&self, values: &[([u8; 12], Vec<u8>)]) -> Result<()> {
+        let longest = values.iter().map(|(_, value)| value.len() as u64).max().unwrap_or_default();
+        let largest = longest.max(self.largest.fetch_max(longest, Relaxed));
+        let written = values.iter().map(|(_, value)| value.len() as u64 * WRITTEN + largest).sum::<u64>();
+        // Half, since nobody promises us what sled does.
+        let most = (SEGMENT as u64).saturating_sub(largest * PAGE * (WRITTEN - 1)) / 2;
+        let pending = self.pending.load(Relaxed);
+        if pending > 0 && pending + written > most {
+            self.sync()?;
+        }
+        self.pending.fetch_add(written, Relaxed);
+        Ok(())
+    }
+
     /// Makes everything durable that was added.
     pub(crate) fn sync(&self) -> Result<()> {
         let Some(db) = &self.db else { return Err(closed(&self.path)) };
+        // What is added meanwhile counts already.
+        self.pending.store(0, Relaxed);
         flush(db, &self.path)?;
         self.file.sync_data().map_err(|e| Error::io("fsync", &self.path.join(DB), e))
     }
