@@ -4,6 +4,11 @@
 //! become one, with the smaller ones among them; so each row is written about once a tier. Segments that name more
 //! providers together than one can stay apart.
 //!
+//! So do the parts of one delta (`rewrite.rs`) from what is older, as long as they are not one segment. Together with older
+//! users a part would show some as they were before that delta and others as it left them: two of them may carry one
+//! identity, and a lookup takes the first that a segment has. What is newer may join some of the parts: it holds every
+//! change since.
+//!
 //! | step | a crash after it leaves |
 //! | --- | --- |
 //! | 1 the new segment is written, fsynced, renamed | a segment that no manifest names, removed |
@@ -32,7 +37,8 @@ pub enum Compaction {
     /// Those that lie next to each other and are about equally large, if there are at least four.
     Tiered,
     /// All of them, and the delta. Forgets deletions that are older than the retention. Segments whose users have more
-    /// different providers than one segment can name (65,535) stay apart.
+    /// different providers than one segment can name (65,535) stay apart, and what is older than a log of so many from those
+    /// that it became.
     Full,
 }
 
@@ -71,16 +77,17 @@ fn due(version: &Version) -> Option<Range<usize>> {
     })
 }
 
-/// Runs of neighbours of which each names no more providers than one segment does, from the oldest on: nearly always all
-/// segments.
+/// Runs of neighbours, from the oldest on, of which any may become one: each names no more providers than one segment does,
+/// and none begins among the parts of a delta and goes on behind them. Nearly always all segments.
 fn together(segments: &[Arc<Segment>]) -> Vec<Range<usize>> {
-    if segments.iter().map(|s| s.dictionary().len()).sum::<usize>() <= PROVIDERS_MAX {
-        return std::iter::once(0..segments.len()).collect();
-    }
+    let seqs: Vec<(u64, u64)> = segments.iter().map(|s| s.seq_range()).collect();
+    let fits = segments.iter().map(|s| s.dictionary().len()).sum::<usize>() <= PROVIDERS_MAX;
     let (mut runs, mut end, mut names) = (Vec::new(), segments.len(), HashSet::new());
     for (i, segment) in segments.iter().enumerate().rev() {
-        names.extend(segment.dictionary().names());
-        if names.len() > PROVIDERS_MAX {
+        if !fits {
+            names.extend(segment.dictionary().names());
+        }
+        if names.len() > PROVIDERS_MAX || ends_parts(&seqs, i) {
             names = segment.dictionary().names().collect();
             runs.push(i + 1..end);
             end = i + 1;
@@ -88,6 +95,13 @@ fn together(segments: &[Arc<Segment>]) -> Vec<Range<usize>> {
     }
     runs.push(0..end);
     runs
+}
+
+/// Whether number `i` of segments with these least and greatest seqs, newest first, is the last part of a delta and has
+/// another segment behind it. Nothing but parts has seqs in common with a neighbour.
+fn ends_parts(seqs: &[(u64, u64)], i: usize) -> bool {
+    let overlap = |newer: usize| Some(seqs.get(newer)?.0 <= seqs.get(newer + 1)?.1);
+    i.checked_sub(1).and_then(overlap) == Some(true) && overlap(i) == Some(false)
 }
 
 fn sizes(version: &Version) -> Vec<u64> {
@@ -179,8 +193,8 @@ impl Inner {
         last.is_some_and(|all| (0..all.len()).any(|i| all.at(i).is_some_and(|(_, t)| t.time_ms < before)))
     }
 
-    /// Brings those segments together that name no more providers than one can. From the oldest on: the places of the
-    /// newer ones stay what they are.
+    /// Brings those segments together that may become one. From the oldest on: the places of the newer ones stay what they
+    /// are.
     fn compact_apart(&self, version: &Version, progress: &Progress) -> Result<()> {
         for run in together(&version.segments) {
             let expired = run.end == version.segments.len() && self.has_expired(version);
@@ -262,6 +276,18 @@ mod tests {
         assert_eq!(pick(&[5 * MIB, 1, 5 * MIB, 5 * MIB, 6 * MIB, 900 * MIB]), Some(0..5));
         assert_eq!(pick(&[1, 2, 900 * MIB, 3, 4]), None);
         assert_eq!(pick(&[900 * MIB, 1, 2, 3, 4]), Some(1..5));
+    }
+
+    #[test]
+    fn parts_of_a_delta_are_told_by_their_seqs() {
+        let ends = |seqs: &[(u64, u64)]| (0..seqs.len()).filter(|i| ends_parts(seqs, *i)).collect::<Vec<_>>();
+        assert_eq!(ends(&[]), []);
+        assert_eq!(ends(&[(8, 9), (5, 7), (4, 4), (1, 3)]), []);
+        assert_eq!(ends(&[(8, 9), (5, 7), (5, 5), (5, 6), (1, 4)]), [3]);
+        // Nothing behind them; newer segments that joined one of them; two deltas.
+        assert_eq!(ends(&[(8, 9), (5, 7), (5, 6)]), []);
+        assert_eq!(ends(&[(5, 9), (5, 6), (4, 4), (1, 3)]), [1]);
+        assert_eq!(ends(&[(5, 7), (5, 6), (2, 4), (2, 3), (1, 1)]), [1, 3]);
     }
 
     #[test]

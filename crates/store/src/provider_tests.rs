@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use headcount_block::limits::PROVIDERS_MAX;
-use headcount_block::{LimitError, Progress, RowBuf, Totals, User};
+use headcount_block::{Identity, LimitError, Progress, RowBuf, Totals, User};
 
 use crate::delta::{Logged, Record};
 use crate::sync::lock;
@@ -43,8 +43,26 @@ fn expect_users(store: &Store, groups: usize) {
         let found = store.find(&format!("p{}", number * NAMES + 7), "1").unwrap().unwrap();
         assert_eq!(found.uid, format!("u{number:04}"));
     }
+    expect_whole(store);
+}
+
+fn expect_whole(store: &Store) {
     let damages = &mut |damage: &headcount_block::Damage| panic!("{damage}");
     assert_eq!(store.verify(&Progress::default(), damages).unwrap().damages, 0);
+}
+
+/// The identity that users hand on to each other.
+fn shared() -> Identity {
+    Identity::new("site", "x")
+}
+
+fn expect_owner(store: &Store, uid: &str) {
+    assert_eq!(store.find("site", "x").unwrap().map(|user| user.uid).as_deref(), Some(uid));
+    let Err(Error::Refused(refusal)) = store.commit(Batch::new().link("u0641", shared()).clone()) else {
+        panic!("it has two owners")
+    };
+    assert!(matches!(refusal.reason, RefuseReason::IdentityTaken { owner, .. } if owner == uid));
+    expect_whole(store);
 }
 
 /// It was acknowledged, and the store never opened for writing again.
@@ -68,22 +86,28 @@ fn a_batch_that_names_more_providers_than_a_segment_takes_is_refused_before_it_i
     expect_users(&Store::open(&path, &Options::default()).unwrap(), 21);
 }
 
-/// Such a log was written by the versions before: no open could flush it.
+/// Such a log was written by the versions before: no open could flush it. What it becomes lost owners of identities when it
+/// was compacted: with the older segments came a part of it, and the old row of a user whose new one another part has.
 #[test]
 fn a_log_that_names_more_providers_than_a_segment_takes_opens() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     let store = create(&path, false);
-    store.commit(batch(40..41)).unwrap();
-    store.flush().unwrap();
+    let mut first = batch(40..41);
+    first.put(User::new("u0000").with_identity("site", "x"));
+    for older in [first, batch(41..42), batch(42..43)] {
+        store.commit(older).unwrap();
+        store.flush().unwrap();
+    }
     store.commit(batch(0..1)).unwrap();
     let (mut sums, mut changes, mut row) = (Totals::default(), Vec::new(), RowBuf::new());
-    for user in users(1..20) {
+    // The last one, in another part, gets the identity that the first one had.
+    for user in users(1..20).chain([User::new("z").with_identity("site", "x")]) {
         let row = row.encode(&user).unwrap();
         sums.add_user(&row.into());
         changes.push(Logged::Row(row.as_bytes().to_vec()));
     }
-    let record = Record { seq: 3, time_ms: 1, sums: [sums.registered.to_words(), sums.pending.to_words()], changes };
+    let record = Record { seq: 5, time_ms: 1, sums: [sums.registered.to_words(), sums.pending.to_words()], changes };
     {
         let writer = lock(&store.inner.writer);
         let log = writer.log.as_ref().unwrap();
@@ -94,15 +118,34 @@ fn a_log_that_names_more_providers_than_a_segment_takes_opens() {
     expect_users(&Store::open_read_only(&path, &Options::default()).unwrap(), 20);
     let backup = dir.path().join("b");
     Store::open_read_only(&path, &Options::default()).unwrap().backup(&backup, &Progress::default()).unwrap();
-    for path in [&path, &backup] {
-        let store = Store::open(path, &Options::default()).unwrap();
-        assert_eq!((store.stats().segments.len(), store.stats().totals.users()), (3, 21 * GROUP as u64));
+    for (path, how, left) in [(&path, Compaction::Tiered, 5), (&backup, Compaction::Full, 3)] {
+        let store = Store::open(path, &Options { maintenance: false, ..Options::default() }).unwrap();
+        assert_eq!((store.stats().segments.len(), store.stats().totals.users()), (5, 23 * GROUP as u64 + 1));
+        expect_owner(&store, "z");
+        // The oldest four are of one size, but the newest of them is a part.
+        assert_eq!(store.compact(how, &Progress::default()).unwrap().segments_after, left);
         expect_users(&store, 20);
+        expect_owner(&store, "z");
+        // What is newer may join one part alone.
+        store
+            .commit(Batch::new().unlink("z", shared()).put(User::new("y").with_identity("site", "x")).clone())
+            .unwrap();
+        assert_eq!(store.compact(Compaction::Full, &Progress::default()).unwrap().segments_after, 3);
+        expect_owner(&store, "y");
         store.commit(batch(20..21)).unwrap();
         store.close().unwrap();
         let store = Store::open(path, &Options::default()).unwrap();
         store.compact(Compaction::Full, &Progress::default()).unwrap();
         expect_users(&store, 21);
+        expect_owner(&store, "y");
+        // Parts that fit become one, and nothing keeps that from the rest.
+        let mut gone = Batch::new();
+        (0..21 * GROUP).for_each(|number| {
+            gone.delete(format!("u{number:04}"));
+        });
+        store.commit(gone).unwrap();
+        assert_eq!(store.compact(Compaction::Full, &Progress::default()).unwrap().segments_after, 1);
+        expect_owner(&store, "y");
     }
 }
 

@@ -12,7 +12,8 @@ use crate::segment::{Segment, UserGuard};
 ///
 /// The layers are ordered by disjoint ranges of seqs, newest first: `active`, `frozen`, `segments`. A row or tombstone
 /// hides whatever the layers behind it have of the same UID. Segments that were one delta, of more provider names than one
-/// segment takes, have its range of seqs in common and no UID.
+/// segment takes, have its range of seqs in common and no UID. Each segment shows its users as they were at one seq, so that
+/// no two of them carry one identity.
 #[derive(Debug, Clone)]
 pub(crate) struct Version {
     pub(crate) origin: Origin,

@@ -20,7 +20,7 @@ use crate::state::Inner;
 pub(super) struct Layer {
     pub(super) remains: Remains,
     pub(super) base_seq: u64,
-    /// Every seq in it is less, as far as that is known.
+    /// What it hides has a lesser seq, as far as that is known.
     pub(super) below: u64,
 }
 
@@ -81,7 +81,8 @@ impl Plan {
         let stated: Vec<SegmentEntry> = self.manifest.iter().flat_map(|m| m.segments.iter().cloned()).collect();
         let current = self.by == SalvagedBy::Manifest;
         let ids = if current { stated.iter().map(|e| e.id).collect() } else { files::segments(&self.dir)? };
-        // Nothing in a segment is as new as the base of the one before it in the manifest.
+        // Nothing in a segment is as new as the base of the one before it in the manifest. Parts of one delta have the same
+        // base, and no UID in common: what is lost of one hides rows that are older than that alone.
         let newest = self.manifest.as_ref().map_or(u64::MAX, |m| m.seq.saturating_add(1));
         let bounds = std::iter::once(newest).chain(stated.iter().map(|e| e.base_seq));
         let stated: BTreeMap<u128, (SegmentEntry, u64)> =
