@@ -314,8 +314,9 @@ fn damage(file: &Path, offset: u64, what: &str, expected: &str, found: String) -
 }
 
 /// Makes the file of the generation in `path` durable, which another process wrote.
-pub(crate) fn sync(path: &Path) -> io::Result<()> {
-    files::open_file(&path.join(DB)).and_then(|file| file.sync_all())
+pub(crate) fn sync(path: &Path) -> Result<()> {
+    let db = path.join(DB);
+    files::open_file(&db).and_then(|file| file.sync_all()).map_err(|e| Error::io("fsync", &db, e))
 }
 
 /// The records of a group.

@@ -160,12 +160,26 @@ fn renew(inner: &Inner) -> Result<()> {
     Ok(())
 }
 
-/// Makes durable what a reader is about to be shown, as far as that is possible: on a medium that takes no writes nothing is
-/// lost either.
-pub(crate) fn settle(dir: &Path, manifest: &Manifest) {
-    let _ = files::sync_dir(dir);
-    for generation in &manifest.generations {
-        let _ = delta::sync(&delta::path_of(dir, generation.number));
+/// Makes durable what a reader is about to be shown. A medium that takes no writes loses none; any other error is told, since the
+/// kernel tells it once, and whoever opens the store next would take the names for durable.
+pub(crate) fn settle(dir: &Path, manifest: &Manifest) -> Result<()> {
+    or_unwritable(files::sync_dir(dir))?;
+    manifest.generations.iter().try_for_each(|generation| {
+        let path = delta::path_of(dir, generation.number);
+        or_unwritable(delta::sync(&path))
+    })
+}
+
+fn or_unwritable(synced: Result<()>) -> Result<()> {
+    use std::io::ErrorKind::{InvalidInput, NotFound, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    match synced {
+        // What is missing or no file is found when it is read, and told better.
+        Err(Error::Io { source, .. })
+            if [ReadOnlyFilesystem, PermissionDenied, Unsupported, InvalidInput, NotFound].contains(&source.kind()) =>
+        {
+            Ok(())
+        }
+        other => other,
     }
 }
 

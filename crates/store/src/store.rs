@@ -90,7 +90,7 @@ impl Store {
     }
 
     /// Opens the store at `path` for reading, beside any number of other readers; needs no permission to write. What the
-    /// log of a store holds that was not closed is copied to a temporary directory and read there.
+    /// log of a store holds that was not closed is read into memory.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -117,7 +117,7 @@ impl Store {
         let segments = manifest.segments.iter().map(|entry| open_segment(dir, entry, options.backend));
         let mut version = recover::version_of(&manifest, segments.collect::<Result<Vec<_>>>()?)?;
         if read_only {
-            recover::settle(dir, &manifest);
+            recover::settle(dir, &manifest)?;
             version = recover::replayed(dir, &manifest, version)?;
         }
         let inner = Arc::new(Inner::new(dir.to_path_buf(), *options, read_only, version, manifest));
