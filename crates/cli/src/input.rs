@@ -13,6 +13,8 @@ use crate::interrupt::Cancellable;
 
 /// What stands for standard input.
 pub(crate) const STDIN: &str = "-";
+/// What it is called in messages, and in names of files that are named after inputs.
+pub(crate) const STDIN_NAME: &str = "standard input";
 
 /// Standard input, given up when `progress` is cancelled.
 ///
@@ -20,7 +22,7 @@ pub(crate) const STDIN: &str = "-";
 /// When it is closed.
 pub(crate) fn stdin(progress: &Arc<Progress>) -> Result<Input, Failure> {
     let reader = Cancellable::stdin(progress).map_err(Failure::failed)?;
-    Ok(Input::reader("standard input", Box::new(reader)))
+    Ok(Input::reader(STDIN_NAME, Box::new(reader)))
 }
 
 /// The file at `path`. A pipe, of which nobody knows when something comes, is given up when `progress` is cancelled.

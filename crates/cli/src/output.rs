@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
 use crate::failure::Failure;
+use crate::input::{STDIN, STDIN_NAME};
 use crate::ui;
 
 /// Files that hold users are for their owner alone, as exports are.
@@ -87,12 +88,16 @@ fn named(path: Option<&Path>) -> Option<&Path> {
     path.filter(|path| *path != Path::new("-"))
 }
 
-/// Follows symbolic links to a path that is none, whether or not it exists.
+/// Follows symbolic links to a path that is none, whether or not it exists; `path` itself when a pipe or a device is there.
 ///
 /// # Errors
 /// When they lead in a circle.
 pub(crate) fn resolve(path: &Path) -> io::Result<PathBuf> {
     let mut at = path.to_path_buf();
+    // What has no name is behind links that only opening follows: `/dev/stdout` says `pipe:[N]`, where no file is.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return Ok(at);
+    }
     for _ in 0..LINKS_MAX {
         match fs::read_link(&at) {
             Ok(to) => at = at.parent().unwrap_or_else(|| Path::new("")).join(to),
@@ -236,7 +241,8 @@ pub(crate) struct RejectFiles {
 }
 
 impl RejectFiles {
-    /// Opens the one that was named, for the rejects of these inputs; `-` and none are standard input.
+    /// Opens the one that was named, for the rejects of these inputs; `-` and none are standard input. Beside it may come
+    /// those of the other inputs, and users of the first one that have no room in its table.
     ///
     /// # Errors
     /// When it is one of them, when one beside it is there already, or when it cannot be written.
@@ -247,7 +253,12 @@ impl RejectFiles {
         }
         let target = Target::open(Some(path))?;
         let stream = matches!(target.kind, TargetKind::Stream(_));
-        let mut beside = inputs.iter().skip(1).map(|input| named_apart(path, &input.to_string_lossy(), 1));
+        let names = inputs.iter().map(|input| match input.to_string_lossy() {
+            name if name == STDIN => STDIN_NAME.into(),
+            name => name,
+        });
+        let implied = inputs.is_empty().then_some(STDIN_NAME.into());
+        let mut beside = names.chain(implied).map(|name| named_apart(path, &name, 1));
         if let Some(there) = beside.find(|beside| !stream && beside.symlink_metadata().is_ok()) {
             return Err(Failure::usage(AlreadyThere(there)).hint("move it away, or name another file with --rejects"));
         }
@@ -311,16 +322,16 @@ fn input_at(path: &Path, inputs: &[PathBuf]) -> Option<String> {
         stdin.ok().and_then(file)
     };
     let parent = fs::canonicalize(path).ok()?.parent().map(Path::to_path_buf);
-    let is = |input: &&PathBuf| match input.as_path() == Path::new("-") {
+    let is = |input: &&PathBuf| match input.as_path() == Path::new(STDIN) {
         true => stdin() == Some(rejects),
         false => {
             at(input).and_then(file) == Some(rejects) || (parent.is_some() && fs::canonicalize(input).ok() == parent)
         }
     };
     let shown = |input: &PathBuf| {
-        if input.as_path() == Path::new("-") { "standard input".to_owned() } else { input.display().to_string() }
+        if input.as_path() == Path::new(STDIN) { STDIN_NAME.to_owned() } else { input.display().to_string() }
     };
-    let implied = || (inputs.is_empty() && stdin() == Some(rejects)).then(|| "standard input".to_owned());
+    let implied = || (inputs.is_empty() && stdin() == Some(rejects)).then(|| STDIN_NAME.to_owned());
     inputs.iter().find(is).map(shown).or_else(implied)
 }
 

@@ -135,6 +135,29 @@ fn rejects_overwrite_no_input_and_no_file_beside_theirs() {
     run.exits(2).says(&["--rejects", "demo-realm.json"]);
 }
 
+/// Users without room in a row of their table stand beside the rejects of the first input too: what is there is found
+/// before all is read.
+#[test]
+fn rejects_beside_those_of_the_first_input_are_not_overwritten() {
+    let scratch = Scratch::new();
+    let taken = "{\"UID\":\"z\",\"identities\":[{\"provider\":\"q\",\"providerUID\":\"2\"}]}\n";
+    scratch.run_with(&["import", "s", "-"], taken).exits(0);
+    let header = "user_id,identities[0].provider,identities[0].user_id\n";
+    scratch.write("users.csv", format!("{header}a,p,1\na,q,2\n"));
+    let import = ["import", "s", "users.csv", "--on-duplicate", "merge", "--skip-invalid", "--rejects", "r.csv"];
+    scratch.run(&import).exits(3);
+    let left = scratch.read("r.users.csv");
+    assert!(left.contains("\"UID\":\"a\""), "{left}");
+    scratch.run(&import).exits(2).says(&["r.users.csv", "is there already", "hint: move it away"]);
+    assert_eq!((scratch.read("r.users.csv"), scratch.names().len()), (left, 4));
+    // Of standard input too, which has no other name than that.
+    let stdin = [&import[..2], &["-"], &import[3..]].concat();
+    let text = scratch.read("users.csv");
+    scratch.run_with(&stdin, &text).exits(3);
+    scratch.run_with(&stdin, &text).exits(2).says(&["is there already", "hint: move it away"]);
+    scratch.run_with(&[&import[..2], &import[3..]].concat(), &text).exits(2).says(&["is there already"]);
+}
+
 /// Names from files may hold anything: they must not reach the terminal as they are.
 #[test]
 fn what_files_hold_is_escaped_on_the_terminal() {

@@ -50,6 +50,25 @@ fn rejects_are_for_their_owner_alone_and_go_where_a_link_points() {
     assert_eq!((mode(&scratch.path("left")), mode(&scratch.path("f.json"))), (0o600, 0o600));
 }
 
+/// `/dev/stdout` leads to the text `pipe:[N]` where standard output is a pipe, and no file is there.
+#[test]
+fn links_to_pipes_are_written_as_pipes() {
+    let scratch = Scratch::new();
+    scratch.write("u.ndjson", [GOOD, BAD].concat());
+    let import = ["import", "s", "u.ndjson", "--skip-invalid", "--rejects"];
+    assert_eq!(scratch.run(&[&import[..], &["/dev/stdout"]].concat()).exits(3).out, BAD);
+    // As the shell hands over a process: `--rejects >(cat)`.
+    let rejects = ["import", "t", "u.ndjson", "--skip-invalid", "--rejects", "/dev/fd/1"];
+    assert_eq!(scratch.run(&rejects).exits(3).out, BAD);
+    assert_eq!(scratch.run(&["export", "s", "--format", "ndjson", "-o", "/dev/stdout"]).exits(0).out, GOOD);
+    symlink("/dev/stdout", scratch.path("link")).unwrap();
+    assert_eq!(scratch.run(&["generate", "--users", "1", "-o", "link"]).exits(0).out.lines().count(), 1);
+    assert!(scratch.path("link").is_symlink());
+    let resumed = scratch.run(&["export", "s", "--resume", "/dev/stdout"]);
+    resumed.exits(1).says(&["/dev/stdout is no regular file"]);
+    assert_eq!(scratch.names(), ["link", "s", "t", "u.ndjson"]);
+}
+
 /// Runs the command with standard output sent to the file `out`.
 fn run_into(scratch: &Scratch, args: &[&str], out: &Path) -> Run {
     scratch.command(args).stdout(File::create(out).unwrap()).output().unwrap().into()

@@ -79,9 +79,13 @@ pub(crate) fn reopen(path: &Path) -> Result<(Partial, ResumeRecord), Error> {
     Ok((partial, record))
 }
 
-/// Follows symbolic links to a path that is none, whether or not it exists.
+/// Follows symbolic links to a path that is none, whether or not it exists; `path` itself when a pipe or a device is there.
 pub(crate) fn resolve(path: &Path) -> Result<PathBuf, Error> {
     let mut at = path.to_path_buf();
+    // What has no name is behind links that only opening follows: `/dev/stdout` says `pipe:[N]`, where no file is.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return Ok(at);
+    }
     for _ in 0..LINKS_MAX {
         match fs::read_link(&at) {
             Ok(to) => at = at.parent().unwrap_or_else(|| Path::new("")).join(to),

@@ -178,6 +178,10 @@ fn place_of(document: &'static Document, head: &Head<'_>, given: bool) -> Option
     })
 }
 
+/// What Firebase's CSV looks like, in words.
+const FIREBASE_CSV: &str = "CSV without a header, of 24 to 29 columns, the third true or false and the 24th a time in digits \
+                            (commas in names that are not quoted, and line breaks, shift them: export as JSON)";
+
 /// The input is not of the format that was given.
 fn other_format(spec: &Spec, head: &Head<'_>) -> BadDocument {
     let mut expected: Vec<String> = Vec::new();
@@ -187,9 +191,7 @@ fn other_format(spec: &Spec, head: &Head<'_>) -> BadDocument {
         expected.push(format!("JSON with objects at {place} that have {}", rule.words()));
     }
     expected.extend(spec.tables.iter().map(|table| match spec.format {
-        Format::Firebase => "CSV without a header, of 24 to 29 columns, the third true or false and the 24th a time in digits (names \
-                             with commas, which Firebase does not quote, shift them: export as JSON)"
-            .to_owned(),
+        Format::Firebase => FIREBASE_CSV.to_owned(),
         _ => format!("CSV with the columns {}", table.words()),
     }));
     if spec.format == Format::Ldif {

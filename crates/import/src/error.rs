@@ -103,11 +103,11 @@ pub enum BadRecord {
     /// A status that does not exist.
     #[error("status is {0:?}: expected \"registered\" or \"pending\"")]
     Status(String),
-    /// A row of Firebase's CSV that is not one: its texts are not quoted.
+    /// A row of Firebase's CSV that is not one: a comma or a line break in a text that is not quoted.
     #[error(
         "expected {expected} fields as most rows have, the third of them true or false and the 24th a time in digits; \
-         found {found} fields: Firebase does not quote names with commas or line breaks in them; export as JSON \
-         (--format=json)"
+         found {found} fields: line breaks in names and commas in addresses of pictures shift them, and commas in names \
+         that older versions of the command do not quote; export as JSON (--format=json)"
     )]
     FirebaseRow {
         /// Fields of most rows.

@@ -32,6 +32,7 @@ mod detect;
 mod directory;
 mod draft;
 mod error;
+mod firebase_row;
 mod format;
 mod gigya;
 mod handover;

@@ -178,10 +178,14 @@ impl Reader<'_> {
             let (verdict, tally) = draft.own(text).map_err(|refusal| (refusal.at, refusal.reason))?;
             return Ok((verdict, Mapped { tally, disabled: false }));
         }
-        let mut verdict = (self.map)(&record, self.job, &mut draft).map_err(located)?;
-        if verdict == Verdict::Fragment && !self.job.gone.is_empty() && draft.is_of(&self.job.gone) {
-            verdict = LINKS_OF_GONE;
+        let mut mapped = (self.map)(&record, self.job, &mut draft).map_err(located);
+        // A link that cannot be read as well, once it is known whose it is: among the rejects it would be mended, and bring
+        // them back.
+        let may_be_link = matches!(mapped, Ok(Verdict::Fragment) | Err(_));
+        if may_be_link && !self.job.gone.is_empty() && draft.is_of(&self.job.gone) {
+            mapped = Ok(LINKS_OF_GONE);
         }
+        let verdict = mapped?;
         Ok((verdict, Mapped { tally: draft.tally, disabled: draft.disabled }))
     }
 }

@@ -8,6 +8,7 @@ use headcount_block::{Identity, Status, User};
 use crate::csv::{check_header, clipped, fields_of, header_text};
 use crate::draft::{Provider, Rows, Table};
 use crate::error::BadDocument;
+use crate::firebase_row::{CREATED, WIDTHS, timed_fields};
 use crate::format::Format;
 use crate::mapped::Settings;
 use crate::mapping::{At, Mapping};
@@ -28,7 +29,7 @@ pub(crate) struct Columns {
     pub(crate) disabled: Option<(usize, String)>,
     pub(crate) pending: Option<(usize, String)>,
     pub(crate) rows: Rows,
-    /// Quotes are text but in the last column: what Firebase writes.
+    /// Quotes are text but around names and in the last column: what Firebase writes.
     pub(crate) unquoted: bool,
     /// What the shape is known to lose.
     pub(crate) loses: Option<&'static str>,
@@ -218,7 +219,7 @@ impl Columns {
             // Firebase's rows are known by them.
             if self.unquoted {
                 put(&mut row, 2, "false");
-                put(&mut row, FIREBASE_CREATED, "0");
+                put(&mut row, CREATED, "0");
             }
             put(&mut row, self.uid, &user.uid);
             if let Some((i, value)) = self.pending.as_ref().filter(|_| user.status == Status::Pending) {
@@ -296,19 +297,6 @@ pub(crate) fn is_empty_value(field: &[u8]) -> bool {
     matches!(field, b"" | b"NULL" | b"null" | b"\\N")
 }
 
-/// Fields of a row of Firebase's CSV, without the one that a comma at its end makes: fewer in older versions.
-const FIREBASE_FIELDS: std::ops::RangeInclusive<usize> = 24..=29;
-
-/// The column of the time that a user was made at, as digits.
-const FIREBASE_CREATED: usize = 23;
-
-/// Whether the fields are those of a row of Firebase's: a comma in a name shifts what follows it, and then another
-/// field, the address of a picture, is where the time should be.
-pub(crate) fn is_firebase_row(fields: &[&str]) -> bool {
-    let digits = |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    matches!(fields.get(2), Some(&("true" | "false"))) && fields.get(FIREBASE_CREATED).is_some_and(digits)
-}
-
 /// The columns of Firebase's CSV, which has no header: by the number of fields that most of its first rows have.
 pub(crate) fn firebase(table: &Table, head: &str) -> Option<Arc<Columns>> {
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
@@ -317,8 +305,7 @@ pub(crate) fn firebase(table: &Table, head: &str) -> Option<Arc<Columns>> {
     let whole = head.rfind('\n').and_then(|end| head.get(..end)).unwrap_or(head);
     for line in whole.lines().filter(|line| !line.is_empty()).take(100) {
         lines += 1;
-        let fields = unquoted_fields(line);
-        if FIREBASE_FIELDS.contains(&fields.len()) && is_firebase_row(&fields) {
+        if let Ok(fields) = timed_fields(line, |fields| WIDTHS.contains(&fields)) {
             *counts.entry(fields.len()).or_default() += 1;
         }
     }
@@ -346,35 +333,6 @@ pub(crate) fn firebase(table: &Table, head: &str) -> Option<Arc<Columns>> {
     }))
 }
 
-/// The fields of a row whose quotes are text, but for what follows the 27th comma: there JSON stands in quotes.
-pub(crate) fn unquoted_fields(line: &str) -> Vec<&str> {
-    const PLAIN: usize = 27;
-    let mut fields: Vec<&str> = line.splitn(PLAIN + 1, ',').collect();
-    if fields.len() > PLAIN
-        && let Some(last) = fields.pop()
-    {
-        let quoted = last.starts_with('"').then(|| closing(last)).flatten();
-        let end = quoted.unwrap_or_else(|| last.find(',').unwrap_or(last.len()));
-        let (field, rest) = last.split_at_checked(end).unwrap_or((last, ""));
-        fields.push(field);
-        fields.extend(rest.split(',').skip(1));
-    }
-    fields
-}
-
-/// The index behind the quote that closes the one at the start.
-fn closing(field: &str) -> Option<usize> {
-    let bytes = field.as_bytes();
-    let mut at = 1;
-    loop {
-        at += memchr::memchr(b'"', bytes.get(at..)?)?;
-        if bytes.get(at + 1) != Some(&b'"') {
-            return Some(at + 1);
-        }
-        at += 2;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -395,15 +353,5 @@ mod tests {
         );
         assert_eq!(names.flattened(), [(1, 2), (4, 3)]);
         assert_eq!(Names::of("identities,identities[0].provider").flattened(), []);
-    }
-
-    #[test]
-    fn firebase_rows_are_split_at_commas_but_for_the_claims() {
-        let row = r#"u,e,true,h,s,A "x" B,,1,,,,,,,,,,,,,,,,1,2,+1,false,"{""a"":1,""b"":2}","#;
-        let fields = unquoted_fields(row);
-        assert_eq!((fields.len(), fields[5], fields[7]), (29, "A \"x\" B", "1"));
-        assert_eq!(fields[27], r#""{""a"":1,""b"":2}""#);
-        assert_eq!(unquoted_fields("a,b").len(), 2);
-        assert_eq!(unquoted_fields(&format!("{},\"", ",".repeat(26))).len(), 28);
     }
 }

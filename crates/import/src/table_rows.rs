@@ -9,11 +9,12 @@ use crate::csv::{self, Splitter};
 use crate::deleted::Deleted;
 use crate::draft::{DELETED, Draft, Rows, Verdict};
 use crate::error::BadRecord;
+use crate::firebase_row::fields_of_row;
 use crate::mapped::{Mapped, Settings};
 use crate::parse::{Failed, Raw, Sink, Target, inside, trim_line_end};
 use crate::scan::newlines;
 use crate::systems::split_user_id;
-use crate::table::{Columns, Source, is_empty_value, is_firebase_row, unquoted_fields};
+use crate::table::{Columns, Source, is_empty_value};
 
 /// How the rows of one input are read.
 #[derive(Debug)]
@@ -69,10 +70,8 @@ impl TableJob {
         let text = std::str::from_utf8(record).map_err(|e| (e.valid_up_to(), BadRecord::Utf8))?;
         let columns = &self.columns;
         if columns.unquoted {
-            let fields = unquoted_fields(text);
-            if fields.len() != columns.fields || !is_firebase_row(&fields) {
-                return Err((0, BadRecord::FirebaseRow { expected: columns.fields, found: fields.len() }));
-            }
+            let fields = fields_of_row(text, columns.fields)
+                .map_err(|found| (0, BadRecord::FirebaseRow { expected: columns.fields, found }))?;
             return self.map(&|i| fields.get(i).copied().unwrap_or_default(), draft).map_err(|reason| (0, reason));
         }
         csv::check_quotes(record)?;

@@ -61,6 +61,23 @@ fn links_bring_back_nobody_who_was_left_out() {
     assert_eq!(files(&[export]).unwrap().0, "1: h a");
 }
 
+/// A link of theirs that cannot be read is no reason to refuse anything: mended, it would bring them back.
+#[test]
+fn bad_links_of_who_was_left_out_are_left_out_too() {
+    let by_links = "identities of accounts that were left out";
+    let zitadel = ZITADEL[1].replace(r#""idpId":"h","providedUserId":"b""#, r#""idpId":"h""#);
+    let authentik = AUTHENTIK[1].replace(r#","identifier":"b""#, "");
+    for (list, links, expected) in [(ZITADEL[0], zitadel, "1: h a; 4:"), (AUTHENTIK[0], authentik, "1: h a")] {
+        assert!(![ZITADEL[1], AUTHENTIK[1]].contains(&links.as_str()));
+        let (found, report) = files(&[list, &links]).unwrap();
+        assert_eq!((found.as_str(), report.rejected), (expected, 0));
+        assert!(report.skipped_by_reason[by_links] > 0, "{report:?}");
+        // Those of others are refused.
+        let error = files(&[list, &links.replace("\"a\"", "[]")]).map(|(found, _)| found).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Input, "{error}");
+    }
+}
+
 /// What comes once only cannot be looked at beforehand: it is refused when that matters.
 #[test]
 fn streams_of_parts_are_refused_when_links_would_bring_somebody_back() {

@@ -108,3 +108,84 @@ fn rows_of_firebase_that_are_shifted_by_a_name_are_refused() {
         assert!(rejects.starts_with("a,"), "{rejects}");
     }
 }
+
+/// A row of 28 fields and the comma that newer versions end it with.
+fn firebase_row(uid: &str, fields: &[(usize, &str)]) -> String {
+    let mut row = vec![""; 28];
+    for (i, value) in [(0, uid), (2, "true"), (23, "1690000000000"), (26, "false")].iter().chain(fields) {
+        row[*i] = value;
+    }
+    row.join(",") + ",\n"
+}
+
+/// Newer versions put names with commas into quotes, and double no quotes that are in them.
+#[test]
+fn names_of_firebase_that_are_quoted_are_read() {
+    let row = firebase_row;
+    for (five, nine) in [
+        (r#""Roe, Ana""#, r#""Roe, Ana""#),
+        (r#""Roe, A. "Ana"""#, ""),
+        (r#"""Ana" Roe, Dr.""#, r#"Ana "A" Roe"#),
+        (r#""Roe, Ana, 3""#, r#""Roe,""#),
+        (r#""Ana"#, r#""Roe, Ana""#),
+    ] {
+        let claims = (27, r#""{""a"":1,""b"":""x, y""}""#);
+        let odd = row("a", &[(5, five), (6, "https://p/1"), (7, "1001"), (9, nine), (19, "77"), claims]);
+        let few = row("b", &[(7, "1002")]) + &odd + &row("c", &[(15, "5")]);
+        for text in [&odd, &few] {
+            let store = store();
+            load(&store, Format::Auto, text).unwrap_or_else(|e| panic!("{e}: {text}"));
+            assert!(shown(&users(&store)).starts_with("a: google.com 1001, github.com 77"), "{text}");
+        }
+    }
+}
+
+/// Addresses of pictures are their users' choice, and in no quotes: what one holds is never taken for the fields behind it.
+#[test]
+fn rows_of_firebase_with_quotes_that_span_fields_are_refused() {
+    let row = firebase_row;
+    let good = row("b", &[(7, "1002")]) + &row("c", &[(7, "1003")]);
+    let picture = r#"https://p,VICTIM,e@x,"n"#;
+    let refused = [
+        row("a", &[(5, "A"), (6, picture), (7, "1001"), (8, "a@x"), (9, r#"z""#)]),
+        row("a", &[(5, "A"), (6, picture), (9, r#"z""#)]),
+        row("a", &[(5, "A"), (6, r#"p,VICTIM,e@x,n,,,,,,,,,,,,"n"#), (19, "77"), (21, r#"z""#)]),
+        row("a", &[(5, r#""a"#), (6, r#"b""#), (7, "1001"), (8, "a@x"), (9, r#""x, y""#)]),
+        row("a", &[(5, r#""Roe "x", Ana""#), (7, "1001")]),
+        row("a", &[(5, "Roe, Ana"), (7, "1001")]),
+        row("a", &[(5, r#""Roe, Ana""#), (9, "Roe, Ana"), (7, "1001")]),
+    ];
+    for text in refused {
+        let store = store();
+        let (report, rejects) = rejects_of(&store, Format::Auto, (good.clone() + &text).as_bytes());
+        assert_eq!(
+            (report.rejected, shown(&users(&store)).as_str()),
+            (1, "b: google.com 1002; c: google.com 1003"),
+            "{text}"
+        );
+        assert_eq!(rejects.trim_end(), text.trim_end());
+        let error = load(&super::store(), Format::Firebase, &text).map(|report| report.users).unwrap_err();
+        assert!(error.to_string().contains("export as JSON"), "{error}");
+    }
+}
+
+/// The time at which a user was made may be missing; then nothing else may look shifted.
+#[test]
+fn rows_of_firebase_without_a_time_are_read_when_nothing_is_shifted() {
+    let row = firebase_row;
+    let good = row("b", &[(7, "1002")]) + &row("c", &[(7, "1003")]);
+    let timeless = [(23, ""), (7, "1001"), (8, "a@x"), (9, "Ana"), (10, "https://p/1"), (24, "1700000000000")];
+    for more in [&[][..], &[(25, "+15550100")], &[(26, "")], &[(6, "https://p/2")]] {
+        let store = store();
+        let text = good.clone() + &row("a", &[&timeless[..], more].concat());
+        load(&store, Format::Auto, &text).unwrap_or_else(|e| panic!("{e}: {text}"));
+        assert_eq!(shown(&users(&store)), "a: google.com 1001; b: google.com 1002; c: google.com 1003");
+    }
+    for shifted in
+        [(6, " Ana"), (7, "https://p/2"), (7, "a@x"), (8, "1001"), (10, "Ana"), (24, "x"), (25, "1700000000000")]
+    {
+        let text = good.clone() + &row("a", &[&timeless[..], &[shifted]].concat());
+        let (report, _) = rejects_of(&store(), Format::Auto, text.as_bytes());
+        assert_eq!(report.rejected, 1, "{text}");
+    }
+}

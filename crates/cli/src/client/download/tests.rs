@@ -93,6 +93,10 @@ fn one_downloads_to_a_file() {
     assert_eq!(text, format!("another process is writing {}.partial", path.display()));
     download.finish().unwrap();
     assert!(Download::open(Path::new("/dev/null"), &own).unwrap().is_none());
+    // A pipe that has no name, as of a process that the shell hands over.
+    let (_reader, writer) = io::pipe().unwrap();
+    let pipe = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer));
+    assert!(Download::open(Path::new(&pipe), &own).unwrap().is_none());
     let text = Download::open(dir.path(), &own).unwrap_err().to_string();
     assert!(text.starts_with("cannot write ") && text.ends_with("is a directory"), "{text}");
     std::os::unix::fs::symlink("f", dir.path().join("g.partial")).unwrap();
