@@ -323,7 +323,7 @@ impl<'a> Block<'a> {
     }
 
     /// What compact rows promise to the renderer: plain text, known providers, one status a user.
-    fn verify_compact(&self) -> Result<(), Fault> {
+    pub(crate) fn verify_compact(&self) -> Result<(), Fault> {
         if !is_plain(self.text_bytes()) {
             return Err(Fault::new("text to escape in a compact row", self.header.sections().text, 0, 1));
         }

@@ -357,3 +357,57 @@ fn a_block_has_not_more_control_entries_than_writers_make() {
     let fault = Block::parse(&bytes, &dict).unwrap().verify_rows(None).unwrap_err();
     assert_eq!((fault.what, fault.expected, fault.found), ("identities of a row", 4096, 4097));
 }
+
+#[test]
+fn every_row_is_found_by_stepping_from_mark_to_mark() {
+    let dict = Dictionary::decode(b"\x01p").unwrap();
+    for (width, escape) in [(1, false), (3, false), (3, true)] {
+        // Short ones, of which many are rows before a text that is long.
+        let users: BTreeMap<String, User> = (0..100)
+            .map(|i| {
+                let uid = format!("{i:0width$}{}", if escape && i % 23 == 7 { "\"" } else { "" });
+                (uid.clone(), (0..i % 4).fold(User::new(uid), |user, n| user.with_identity("p", format!("{i}.{n}"))))
+            })
+            .collect();
+        let (bytes, _) = build(&users, &dict);
+        let block = Block::parse(&bytes, &dict).unwrap();
+        let mut mark = block.rows_from_group(0).unwrap().mark();
+        let mut found = Vec::new();
+        while let Some((uid, next)) = block.row_at(mark).unwrap() {
+            found.push(String::from_utf8(uid.to_vec()).unwrap());
+            mark = next;
+        }
+        assert!(found.iter().eq(users.keys()));
+    }
+}
+
+#[test]
+fn control_entries_that_no_writer_makes_are_found_one_by_one() {
+    let dict = Dictionary::decode(b"\x01p\x01q").unwrap();
+    let users = [User::new("a").with_identity("p", "12").with_identity("q", "345"), User::new("b"), User::new("c")];
+    let users: BTreeMap<String, User> = users.into_iter().map(|user| (user.uid.clone(), user)).collect();
+    let (whole, _) = build(&users, &dict);
+    let at = Block::parse(&whole, &dict).unwrap().header.sections().control;
+    assert_eq!(&whole[at..at + 12], [1, 1, 2, 0, 2, 3, 1, 0, 0, 1, 0, 0]);
+    let fault = |change: &[(usize, u8)]| {
+        let mut bytes = whole.clone();
+        change.iter().for_each(|(place, byte)| bytes[at + place] = *byte);
+        Block::parse(&bytes, &dict).unwrap().verify_compact().err().map(|fault| fault.what)
+    };
+    assert_eq!(fault(&[]), None);
+    let changes: [&[(usize, u8)]; 6] = [
+        // A provider that is not known.
+        &[(1, 3)],
+        // No identity, in an entry of its own, and with a length.
+        &[(4, 0), (5, 0)],
+        &[(4, 0)],
+        &[(8, 1)],
+        // An identity without one.
+        &[(2, 0)],
+        // Half a user is pending.
+        &[(3, PENDING_BIT)],
+    ];
+    for change in changes {
+        assert_eq!(fault(change), Some("control entry"), "{change:?}");
+    }
+}
