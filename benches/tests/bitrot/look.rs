@@ -40,16 +40,13 @@ impl Seen {
     }
 }
 
-/// Messages of panics outside of sled, which the store catches where it calls it.
+/// Messages of panics.
 pub(crate) static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Keeps panics in [`PANICS`] instead of printing them.
 pub(crate) fn keep_panics() {
     std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map(|l| l.file().to_owned()).unwrap_or_default();
-        if !place.contains("/sled-") {
-            PANICS.lock().unwrap().push(format!("{info}"));
-        }
+        PANICS.lock().unwrap().push(format!("{info}"));
     }));
 }
 
