@@ -96,3 +96,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_does_not_fit_together_is_a_fault_by_its_name() {
+    let user = |uid: &str| (uid.to_owned(), User::new(uid).with_identity("site", "7"));
+    let (whole, dict) = build(&["a", "b\"", "c"].map(user).into());
+    let sections = Block::parse(&whole, &dict).unwrap().header.sections();
+    let fault = |at: usize, byte: u8| {
+        let mut bytes = whole.clone();
+        bytes[at] = byte;
+        Outline::default().read(&Block::parse(&bytes, &dict).unwrap(), 0).err().map(|fault| fault.what)
+    };
+    assert_eq!(fault(sections.control, 1), None);
+    assert_eq!(fault(sections.control, 0), Some("a user begins without a UID"));
+    // Ordinal, control position and text position of the one that is an exception.
+    assert_eq!(fault(sections.exceptions, 1), None);
+    assert_eq!(fault(sections.exceptions, 2), Some("exception order"));
+    assert_eq!(fault(sections.exceptions + 8, 1), Some("exception order"));
+}
