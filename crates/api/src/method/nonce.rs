@@ -10,6 +10,8 @@ use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
+pub use journal::NoncesInUse;
+
 use crate::method::error::{Code, Failure};
 use crate::method::nonce::journal::{Journal, Record};
 use crate::method::nonce::memory::{Full, Id, Memory, Time};
@@ -415,6 +417,7 @@ mod tests {
         first.keep(&path).unwrap();
         let refused = Nonces::new(100, 1_000_000).keep(&path).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ResourceBusy);
+        assert!(refused.get_ref().is_some_and(|error| error.is::<NoncesInUse>()), "and not of the file system");
         drop(first);
         Nonces::new(100, 1_000_000).keep(&path).unwrap();
     }

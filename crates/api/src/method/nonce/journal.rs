@@ -94,6 +94,12 @@ pub(crate) struct Journal {
     _lock: File,
 }
 
+/// Another process, or another [`Api`](crate::method::Api), keeps its nonces in the file at this path.
+#[derive(Debug, thiserror::Error)]
+#[error("another process keeps {}: expected one for a file", .0.display())]
+#[non_exhaustive]
+pub struct NoncesInUse(pub PathBuf);
+
 fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.to_path_buf().into_os_string();
     name.push(ending);
@@ -107,7 +113,7 @@ fn lock(path: &Path) -> io::Result<File> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            Err(io::Error::new(io::ErrorKind::ResourceBusy, format!("another process keeps {}", path.display())))
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, NoncesInUse(path.to_path_buf())))
         }
         Err(TryLockError::Error(error)) => Err(error),
     }
