@@ -35,7 +35,7 @@ pub(crate) enum Stage {
 }
 
 /// Longest head of a request: a query may hold what a form may.
-const MAX_HEAD: usize = 64 << 10;
+pub(crate) const MAX_HEAD: usize = 64 << 10;
 /// Rendered bytes that wait for the socket: one piece while another is written.
 const WRITE_BUFFER: usize = 512 << 10;
 /// Bytes that the kernel keeps unsent for a client beyond what is on its way: without a bound every client that does not read
