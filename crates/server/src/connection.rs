@@ -47,6 +47,15 @@ fn unsent(slow_bytes: u64) -> u32 {
     u32::try_from(slow_bytes / 2).unwrap_or(MOST).clamp(LEAST, MOST)
 }
 
+/// Bytes that are sealed for a client beyond what the kernel has taken. They count as taken by the client: of what is left at
+/// the end no more is waited for than what it has to take in a time.
+fn sealed(slow_bytes: u64) -> usize {
+    // A record of TLS; and what rustls keeps unless it is told.
+    const LEAST: usize = 16 << 10;
+    const MOST: usize = 64 << 10;
+    usize::try_from(slow_bytes).unwrap_or(MOST).clamp(LEAST, MOST)
+}
+
 /// Streams of HTTP/2 at the same time: each may wait for the rest of its body.
 const STREAMS: u32 = 32;
 /// Bytes that a client of HTTP/2 may send on a stream, and on all of a connection, before they are looked at.
@@ -91,7 +100,8 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, place: Place, con
         }
     };
     match accepted {
-        Ok(Ok(stream)) => {
+        Ok(Ok(mut stream)) => {
+            stream.get_mut().1.set_buffer_limit(Some(sealed(context.shared.limits.slow_bytes)));
             let multiplexed = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             http(stream, multiplexed, connection, &place, context.stage).await;
         }
