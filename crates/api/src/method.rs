@@ -38,6 +38,7 @@ pub use admission::{Admission, Admitted, Work};
 pub use api::{Api, Limiter, Settings};
 pub use body::{ExportBody, Hold, Piece};
 pub use error::{Code, Failure};
+pub use nonce::NoncesInUse;
 pub use percent::percent_encode;
 pub use request::Request;
 pub use response::{Body, Outcome, Response};

@@ -117,6 +117,21 @@ fn what_was_left_out_takes_its_name_first() {
     assert_eq!(scratch.names(), ["left", "out.json", "s"]);
 }
 
+/// The last bytes find no room when what was left out has its name already.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_was_left_out_of_an_export_that_is_not_there_is_said() {
+    let scratch = three();
+    let export = ["export", "s", "--format", "firebase", "-o", "/dev/full", "--allow-partial", "--rejects", "left"];
+    let run = scratch.run(&export).exits(1);
+    run.says(&[
+        "/dev/full",
+        "hint: ",
+        "left is of this export already, which is not there: export again, or remove it",
+    ]);
+    assert_eq!(scratch.names(), ["left", "s"]);
+}
+
 #[test]
 fn pending_users_are_disabled_or_have_no_place() {
     let scratch = three();

@@ -9,8 +9,9 @@ use hyper::body::{Body, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Limits;
+use crate::connection::MAX_HEAD;
 
-/// Bytes of all requests whose bodies are under way. One body of the greatest size has room in any case.
+/// Bytes of all requests whose bodies are under way. One body of the greatest size has room in any case, with its head.
 const ROOM: usize = 64 << 20;
 /// Bytes of each that are not counted: what is as short as requests are is not refused because others send large ones.
 const FREE: usize = 4 << 10;
@@ -81,7 +82,7 @@ impl Received {
 impl Bodies {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
-            room: Arc::new(Semaphore::new(ROOM.max(limits.body_bytes))),
+            room: Arc::new(Semaphore::new(ROOM.max(limits.body_bytes.saturating_add(MAX_HEAD)))),
             longest: limits.body_bytes,
             patience: Duration::from_secs(limits.request_seconds),
         }
@@ -119,6 +120,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn one_of_the_greatest_size_has_room_with_its_head() {
+        for body_bytes in [1 << 20, ROOM, 100 << 20] {
+            let bodies = Bodies::new(&Limits { body_bytes, ..Limits::default() });
+            let room = Arc::clone(&bodies.room);
+            let mut only = Received { bytes: Vec::new(), head: MAX_HEAD, room, share: None };
+            for sent in 0..body_bytes >> 16 {
+                assert_eq!(only.push(&Bytes::from(vec![7; 1 << 16]), bodies.longest), Ok(()), "{sent} of {body_bytes}");
+            }
+        }
+    }
+
+    #[test]
     fn what_is_short_needs_no_room() {
         let bodies = Bodies::new(&Limits { body_bytes: 100 << 20, ..Limits::default() });
         let received = |head| Received { bytes: Vec::new(), head, room: Arc::clone(&bodies.room), share: None };
@@ -128,7 +141,8 @@ mod tests {
             large.push(&piece(100 << 10), bodies.longest).unwrap();
         }
         assert_eq!(large.bytes.len(), 1000 * (100 << 10));
-        assert_eq!(bodies.room.available_permits(), (100 << 20) - (large.bytes.capacity() + 1000 - FREE));
+        let room = (100 << 20) + MAX_HEAD;
+        assert_eq!(bodies.room.available_permits(), room - (large.bytes.capacity() + 1000 - FREE));
         let mut second = received(1000);
         second.push(&piece(2000), bodies.longest).unwrap();
         assert_eq!(second.push(&piece(4 << 20), bodies.longest), Err(NoBody::NoRoom));
@@ -137,6 +151,6 @@ mod tests {
         second.push(&piece(4 << 20), bodies.longest).unwrap();
         assert_eq!(second.push(&piece(100 << 20), bodies.longest), Err(NoBody::TooLong));
         drop(second);
-        assert_eq!(bodies.room.available_permits(), 100 << 20);
+        assert_eq!(bodies.room.available_permits(), room);
     }
 }

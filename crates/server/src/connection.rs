@@ -35,7 +35,7 @@ pub(crate) enum Stage {
 }
 
 /// Longest head of a request: a query may hold what a form may.
-const MAX_HEAD: usize = 64 << 10;
+pub(crate) const MAX_HEAD: usize = 64 << 10;
 /// Rendered bytes that wait for the socket: one piece while another is written.
 const WRITE_BUFFER: usize = 512 << 10;
 /// Bytes that the kernel keeps unsent for a client beyond what is on its way: without a bound every client that does not read
@@ -45,6 +45,15 @@ fn unsent(slow_bytes: u64) -> u32 {
     const LEAST: u32 = 16 << 10;
     const MOST: u32 = 256 << 10;
     u32::try_from(slow_bytes / 2).unwrap_or(MOST).clamp(LEAST, MOST)
+}
+
+/// Bytes that are sealed for a client beyond what the kernel has taken. They count as taken by the client: of what is left at
+/// the end no more is waited for than what it has to take in a time.
+fn sealed(slow_bytes: u64) -> usize {
+    // A record of TLS; and what rustls keeps unless it is told.
+    const LEAST: usize = 16 << 10;
+    const MOST: usize = 64 << 10;
+    usize::try_from(slow_bytes).unwrap_or(MOST).clamp(LEAST, MOST)
 }
 
 /// Streams of HTTP/2 at the same time: each may wait for the rest of its body.
@@ -91,7 +100,8 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, place: Place, con
         }
     };
     match accepted {
-        Ok(Ok(stream)) => {
+        Ok(Ok(mut stream)) => {
+            stream.get_mut().1.set_buffer_limit(Some(sealed(context.shared.limits.slow_bytes)));
             let multiplexed = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             http(stream, multiplexed, connection, &place, context.stage).await;
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use headcount::method::{Api, FileTokens, Settings, Sites};
+use headcount::method::{Api, FileTokens, NoncesInUse, Settings, Sites};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch as stage;
 
@@ -181,7 +181,7 @@ impl Server {
             // A directory in which nothing can be written was always good enough for signed requests.
             match api.keep_nonces(Path::new(&nonces)) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                Err(error) if error.get_ref().is_some_and(|error| error.is::<NoncesInUse>()) => {
                     return Err(ServerError::TokensInUse { path: path.clone() });
                 }
                 Err(error) => tracing::warn!(path = %Path::new(&nonces).display(), %error, "{UNKEPT}"),

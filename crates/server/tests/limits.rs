@@ -283,6 +283,39 @@ fn a_reader_at_twice_the_bound_stays() {
     assert!(began.elapsed().as_secs() < 9 + 6, "late");
 }
 
+/// Also while the rest waits that TLS has sealed already.
+#[test]
+fn a_reader_of_tls_at_twice_the_bound_stays_to_the_end() {
+    let server = serve_with(temporary(many(2500)), "limits = { slow_seconds = 2, slow_bytes = 16384 }");
+    let form = Running::secret_form(&[("format", "csv")]);
+    let mut client = tls(server.https, &server.certificate.der);
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(8192).unwrap();
+    socket.connect(&server.https.into()).unwrap();
+    client.sock = TcpStream::from(socket);
+    write!(
+        client,
+        "POST /socialize.exportUsers HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: {}\r\n\r\n{form}",
+        server.https,
+        form.len()
+    )
+    .unwrap();
+    let (began, mut text) = (std::time::Instant::now(), Vec::new());
+    while !text.windows(17).any(|id| id == b"user-000000002499") {
+        let due = usize::try_from(began.elapsed().as_millis()).unwrap() * 16384 / 1000;
+        if text.len() < due {
+            let mut piece = [0; 1024];
+            let taken = client.read(&mut piece).unwrap_or_else(|error| panic!("dropped at {}: {error}", text.len()));
+            text.extend_from_slice(&piece[..taken]);
+        } else {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+    assert!(text.len() > 100_000, "{}", text.len());
+    assert_eq!(server.counted("headcount_connections_given_up_total{reason=\"slow_reader\"}"), None);
+}
+
 /// Begins a POST of a body of a MiB of which so many bytes come.
 fn unfinished(server: &Running, bytes: usize) -> TcpStream {
     let mut client = connect(server.http);

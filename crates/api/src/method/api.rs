@@ -124,8 +124,9 @@ impl Api {
     /// written without an fsync: it is of use after any end of the process, and may miss the last ones after a power cut.
     ///
     /// # Errors
-    /// When it cannot be read or made, and of the kind [`ResourceBusy`](io::ErrorKind::ResourceBusy) when another process, or
-    /// another [`Api`], keeps its nonces there; nonces are then remembered in memory alone.
+    /// When it cannot be read or made, and with [`NoncesInUse`](crate::method::NoncesInUse) in it, and the kind
+    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy), when another process, or another [`Api`], keeps its nonces there; nonces
+    /// are then remembered in memory alone.
     pub fn keep_nonces(&mut self, path: &Path) -> io::Result<()> {
         self.nonces.keep(path)
     }

@@ -1,5 +1,6 @@
 //! The memory of nonces: a signed request is good once.
 
+mod forgotten;
 mod journal;
 mod memory;
 
@@ -8,6 +9,8 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
+
+pub use journal::NoncesInUse;
 
 use crate::method::error::{Code, Failure};
 use crate::method::nonce::journal::{Journal, Record};
@@ -100,7 +103,14 @@ impl Nonces {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         memory.forget(now_ms / 1000);
         if memory.may_have_forgotten(time) {
-            return refused("timestamp: what passed at that time is forgotten; sign the request anew");
+            let details = "timestamp: what passed at that time is forgotten; sign the request anew, and where the server's \
+                           clock was ahead for a while, again once that time has passed";
+            return refused(details);
+        }
+        if memory.refused.may_have_forgotten(&key, time) {
+            let details = "timestamp: requests of this key at that time were too far in the future, and are forgotten; \
+                           sign the request anew";
+            return refused(details);
         }
         if ahead > WINDOW * 1000 {
             memory.refused.remember(id, key, time);
@@ -353,6 +363,53 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_was_ahead_takes_only_its_own_times() {
+        const DAY: u64 = 86_400;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nonces");
+        let begin = |started: u64| {
+            let mut nonces = Nonces::new(100, started * 1000);
+            nonces.keep(&path).unwrap();
+            nonces
+        };
+        let first = begin(900);
+        assert_eq!(admit(&first, "ahead", 1000 + DAY, 1000 + DAY), Ok(()));
+        for now in [1130, 1300, 1600, 1900] {
+            first.sweep((now + DAY) * 1000);
+            assert_eq!(admit(&first, "others", now + DAY, now + DAY), Ok(()));
+        }
+        assert_eq!(admit(&first, "new", 1140, 1140), Ok(()), "the clock is put right");
+        assert_eq!(admit(&first, "ahead", 1000 + DAY, 1000 + DAY), Err(Code::RequestExpired));
+        drop(first);
+        let second = begin(1200);
+        assert_eq!(admit(&second, "newer", 1200, 1200), Ok(()), "nor after a restart");
+        assert_eq!(admit(&second, "ahead", 1000 + DAY, 1000 + DAY), Err(Code::RequestExpired));
+        assert_eq!(admit(&second, "others", 1900 + DAY, 1900 + DAY), Err(Code::DuplicateNonce));
+        assert_eq!(admit(&second, "new", 1001 + DAY, 1001 + DAY), Ok(()), "other times of that day");
+    }
+
+    #[test]
+    fn what_came_too_early_binds_its_own_key_when_it_is_forgotten() {
+        const DAY: u64 = 86_400;
+        let nonces = Nonces::new(64, 0);
+        let other =
+            |at: u64| nonces.admit(Stamp { api_key: "b", ..stamp(&at.to_string(), at) }, at * 1000).map_err(|f| f.code);
+        // Four are remembered one by one.
+        for i in 0..6 {
+            assert_eq!(admit(&nonces, &format!("n{i}"), 1000 + i + DAY, 1000), Err(Code::RequestExpired));
+        }
+        nonces.sweep((1000 + 2 * DAY) * 1000);
+        assert_eq!(nonces.memory.lock().unwrap().len(), 0);
+        for i in 0..6 {
+            let at = 1000 + i + DAY;
+            assert_eq!(admit(&nonces, &format!("n{i}"), at, at), Err(Code::RequestExpired), "{i}");
+            assert_eq!(other(at), Ok(()), "{i}: another key");
+        }
+        assert_eq!(admit(&nonces, "new", 1100, 1100), Ok(()));
+        assert_eq!(admit(&nonces, "new", 1300 + DAY, 1300 + DAY), Ok(()), "its time is past");
+    }
+
+    #[test]
     fn one_process_keeps_a_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("nonces");
@@ -360,6 +417,7 @@ mod tests {
         first.keep(&path).unwrap();
         let refused = Nonces::new(100, 1_000_000).keep(&path).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ResourceBusy);
+        assert!(refused.get_ref().is_some_and(|error| error.is::<NoncesInUse>()), "and not of the file system");
         drop(first);
         Nonces::new(100, 1_000_000).keep(&path).unwrap();
     }

@@ -2,8 +2,8 @@
 //! restart, and none where the clock is behind then.
 //!
 //! Each is one append, before the request is admitted; nothing is fsynced, so that it costs microseconds. It is there
-//! after the process has ended in any way, and may be lost when the machine does. What is past goes in time; how late the
-//! last of that ended stays.
+//! after the process has ended in any way, and may be lost when the machine does. What is past goes in time; when it was
+//! stays, as a few ranges.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
@@ -11,6 +11,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use crate::method::nonce::forgotten::Forgotten;
 use crate::method::nonce::memory::{Id, Time};
 
 /// One request that passed.
@@ -21,10 +22,10 @@ pub(crate) struct Record {
     pub(crate) time: Time,
 }
 
-/// Bytes of a record: nonce, key, first and last second. One without nonce and key stands for all that is not in the file any
-/// more, and did not end after its last second.
+/// Bytes of a record: nonce, key, first and last second. One without nonce and key stands for all of these times that is not in
+/// the file any more; of all times up to the end, where it begins with that.
 const RECORD: usize = 48;
-/// Seconds after which all that was written before is past: twice the window, and some.
+/// Seconds after which all that was written before is past, with a clock that goes on: twice the window, and some.
 const PAST: u64 = 2 * super::WINDOW + 10;
 
 impl Record {
@@ -39,11 +40,15 @@ impl Record {
         let (first, rest) = rest.split_first_chunk()?;
         let (until, _) = rest.split_first_chunk()?;
         let time = Time { first: u64::from_le_bytes(*first), until: u64::from_le_bytes(*until) };
-        Some(Self { id: *id, key: *key, time })
+        let mut record = Self { id: *id, key: *key, time };
+        if record.is_of_forgotten() && time.first == time.until {
+            record.time.first = 0;
+        }
+        Some(record)
     }
 
-    const fn of_forgotten(until: u64) -> Self {
-        Self { id: [0; 16], key: [0; 16], time: Time { first: until, until } }
+    const fn of_forgotten(time: Time) -> Self {
+        Self { id: [0; 16], key: [0; 16], time }
     }
 
     /// Whether it stands for what is not in the file any more: the hashes of a request are not zero.
@@ -61,10 +66,10 @@ struct Writing {
     torn: bool,
     /// Second in which it was begun.
     begun: u64,
-    /// Latest end of what is in it, 0 with nothing, and of what is in the file before.
-    ends: [u64; 2],
-    /// Latest end of what is in neither.
-    forgotten: u64,
+    /// Times of what is in it, and of what is in the file before.
+    times: [Forgotten; 2],
+    /// Times of what is in neither.
+    forgotten: Forgotten,
     fault: Option<io::Error>,
 }
 
@@ -89,6 +94,12 @@ pub(crate) struct Journal {
     _lock: File,
 }
 
+/// Another process, or another [`Api`](crate::method::Api), keeps its nonces in the file at this path.
+#[derive(Debug, thiserror::Error)]
+#[error("another process keeps {}: expected one for a file", .0.display())]
+#[non_exhaustive]
+pub struct NoncesInUse(pub PathBuf);
+
 fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.to_path_buf().into_os_string();
     name.push(ending);
@@ -102,18 +113,33 @@ fn lock(path: &Path) -> io::Result<File> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            Err(io::Error::new(io::ErrorKind::ResourceBusy, format!("another process keeps {}", path.display())))
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, NoncesInUse(path.to_path_buf())))
         }
         Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
-fn latest_end<'r>(records: impl IntoIterator<Item = &'r Record>) -> u64 {
-    records.into_iter().map(|record| record.time.until).max().unwrap_or_default()
+/// Bytes of a file, unless it is not there.
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
 }
 
-/// A new file with `records`, and the end of what was `forgotten`, not at its place yet.
-fn create(path: &Path, records: &[Record], forgotten: u64) -> io::Result<(PathBuf, File, u64)> {
+/// A record that a kill has cut was not admitted.
+fn records(bytes: &[u8]) -> impl Iterator<Item = Record> {
+    bytes.chunks_exact(RECORD).filter_map(Record::read)
+}
+
+fn times_of(records: &[Record]) -> Forgotten {
+    let mut times = Forgotten::default();
+    times.extend(records.iter().map(|record| record.time));
+    times
+}
+
+/// A new file with `records`, and the times of what was `forgotten`, not at its place yet.
+fn create(path: &Path, records: &[Record], forgotten: &Forgotten) -> io::Result<(PathBuf, File, u64)> {
     let new = beside(path, ".new");
     // What a crash left is ours, and may have another mode.
     match fs::remove_file(&new) {
@@ -121,8 +147,8 @@ fn create(path: &Path, records: &[Record], forgotten: u64) -> io::Result<(PathBu
         _ => {}
     }
     let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&new)?;
-    let forgotten = (forgotten > 0).then(|| Record::of_forgotten(forgotten));
-    let bytes: Vec<u8> = forgotten.iter().chain(records).flat_map(Record::bytes).collect();
+    let forgotten = forgotten.ranges().iter().copied().map(Record::of_forgotten);
+    let bytes: Vec<u8> = forgotten.chain(records.iter().copied()).flat_map(|record| record.bytes()).collect();
     file.write_all(&bytes)?;
     Ok((new, file, bytes.len() as u64))
 }
@@ -131,21 +157,15 @@ impl Journal {
     /// The file at `path`, which need not be there, and what it holds that has not ended before second `now`.
     pub(crate) fn open(path: &Path, now: u64) -> io::Result<(Self, Vec<Record>)> {
         let lock = lock(path)?;
-        let mut records = Vec::new();
+        let mut found = Vec::new();
         let old = beside(path, ".old");
         // What a kill has left beside them has all that they have, or says what was forgotten.
         for path in [&old, path, &beside(path, ".new")] {
-            let bytes = match fs::read(path) {
-                Ok(bytes) => bytes,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            // A record that a kill has cut was not admitted.
-            records.extend(bytes.chunks_exact(RECORD).filter_map(Record::read));
+            found.extend(read(path)?.iter().flat_map(|bytes| records(bytes)));
         }
-        let gone = records.extract_if(.., |record| record.is_of_forgotten() || record.time.until < now);
-        let forgotten = latest_end(&gone.collect::<Vec<_>>());
-        let (new, file, len) = create(path, &records, forgotten)?;
+        let gone = found.extract_if(.., |record| record.is_of_forgotten() || record.time.until < now);
+        let forgotten = times_of(&gone.collect::<Vec<_>>());
+        let (new, file, len) = create(path, &found, &forgotten)?;
         // What was there is replaced: not by something that a power cut may empty.
         file.sync_all()?;
         fs::rename(&new, path)?;
@@ -153,9 +173,9 @@ impl Journal {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let ends = [latest_end(&records), 0];
-        let writing = Writing { file, len, torn: false, begun: now, ends, forgotten, fault: None };
-        Ok((Self { path: path.to_path_buf(), writing: Mutex::new(writing), _lock: lock }, records))
+        let times = [times_of(&found), Forgotten::default()];
+        let writing = Writing { file, len, torn: false, begun: now, times, forgotten, fault: None };
+        Ok((Self { path: path.to_path_buf(), writing: Mutex::new(writing), _lock: lock }, found))
     }
 
     /// Writes down what is about to pass. Where that fails, it passes all the same, and [`fault`](Self::fault) says so: a full
@@ -165,40 +185,57 @@ impl Journal {
         if let Err(error) = writing.append(&record.bytes()) {
             writing.fault = Some(error);
         }
-        let [end, _] = &mut writing.ends;
-        *end = record.time.until.max(*end);
+        let [times, _] = &mut writing.times;
+        times.add(record.time);
     }
 
-    /// Latest end of what passed and is not known any more; 0 where that is nothing.
-    pub(crate) fn forgotten(&self) -> u64 {
-        self.writing.lock().unwrap_or_else(PoisonError::into_inner).forgotten
+    /// Times of what passed and is not known any more.
+    pub(crate) fn forgotten(&self) -> Forgotten {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner).forgotten.clone()
     }
 
-    /// Begins another file once all of the one before is past.
+    /// Begins another file once all of the one before is past, but for what passed while the clock was ahead: that goes on.
     pub(crate) fn sweep(&self, now: u64) {
         let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let [end, end_of_old] = writing.ends;
-        if now.saturating_sub(writing.begun) < PAST || (end == 0 && !writing.torn) {
+        // A clock that was set back would let the file grow until it is there again.
+        writing.begun = writing.begun.min(now);
+        let [times, _] = &writing.times;
+        if now.saturating_sub(writing.begun) < PAST || (times.ranges().is_empty() && !writing.torn) {
             return;
         }
-        let forgotten = writing.forgotten.max(end_of_old);
-        let begun = create(&self.path, &[], forgotten).and_then(|(new, file, len)| {
-            match fs::rename(&self.path, beside(&self.path, ".old")) {
-                // Somebody has removed it: what comes now is written where a restart reads it.
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            fs::rename(&new, &self.path)?;
-            Ok((file, len))
-        });
-        match begun {
-            Ok((file, len)) => {
-                let (ends, fault) = ([0, end.max(end_of_old)], writing.fault.take());
-                *writing = Writing { file, len, torn: false, begun: now, ends, forgotten, fault };
-            }
+        match self.begin_another(&writing, now) {
+            Ok(begun) => *writing = Writing { fault: writing.fault.take(), ..begun },
             // What is written goes on to the file that it went to, which is read at either place.
             Err(error) => writing.fault = Some(error),
         }
+    }
+
+    /// Another file than that of `writing`, which becomes the one before; what was before that is replaced.
+    fn begin_another(&self, writing: &Writing, now: u64) -> io::Result<Writing> {
+        let old = beside(&self.path, ".old");
+        let [times, times_of_old] = &writing.times;
+        let mut forgotten = writing.forgotten.clone();
+        let mut ahead = Vec::new();
+        let bytes = if times_of_old.until() < now { None } else { read(&old)? };
+        match bytes {
+            Some(bytes) => {
+                ahead.extend(records(&bytes));
+                let gone = ahead.extract_if(.., |record| record.is_of_forgotten() || record.time.until < now);
+                forgotten.extend(gone.map(|record| record.time));
+                // Also of what could not be written.
+                forgotten.extend(times_of_old.ranges().iter().copied().filter(|time| time.until < now));
+            }
+            None => forgotten.extend(times_of_old.ranges().iter().copied()),
+        }
+        let (new, file, len) = create(&self.path, &ahead, &forgotten)?;
+        match fs::rename(&self.path, &old) {
+            // Somebody has removed it: what comes now is written where a restart reads it.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        fs::rename(&new, &self.path)?;
+        let times = [times_of(&ahead), times.clone()];
+        Ok(Writing { file, len, torn: false, begun: now, times, forgotten, fault: None })
     }
 
     /// Why something was not written, since this was asked last.
@@ -238,9 +275,22 @@ mod tests {
     fn what_was_forgotten_is_known_after_a_kill_between_two_files() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("n");
-        create(&path, &[], 1120).unwrap();
+        let forgotten = times_of(&[record(1, 1120), record(2, 9120)]);
+        create(&path, &[], &forgotten).unwrap();
         for _ in 0..2 {
-            assert_eq!(Journal::open(&path, 900).unwrap().0.forgotten(), 1120);
+            assert_eq!(Journal::open(&path, 900).unwrap().0.forgotten(), forgotten);
+        }
+    }
+
+    #[test]
+    fn an_end_alone_stands_for_all_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("n");
+        fs::write(&path, Record::of_forgotten(Time { first: 1120, until: 1120 }).bytes()).unwrap();
+        for _ in 0..2 {
+            let forgotten = Journal::open(&path, 900).unwrap().0.forgotten();
+            assert!(forgotten.holds(record(1, 200).time) && forgotten.holds(record(1, 1120).time));
+            assert!(!forgotten.holds(record(1, 1121).time));
         }
     }
 
@@ -260,6 +310,42 @@ mod tests {
         drop(journal);
         let (_, found) = Journal::open(&path, 3000).unwrap();
         assert_eq!(found.len(), 240, "all that has not ended");
+    }
+
+    #[test]
+    fn what_has_not_ended_stays_in_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("n");
+        let (journal, _) = Journal::open(&path, 1000).unwrap();
+        journal.append(&record(1, 1120));
+        // The clock was ahead for a moment.
+        journal.append(&record(2, 87_530));
+        for (n, now) in [(3, 1270), (4, 1540), (5, 1810)] {
+            journal.sweep(now);
+            journal.append(&record(n, now + 120));
+        }
+        assert!(journal.fault().is_none());
+        drop(journal);
+        let (journal, found) = Journal::open(&path, 1850).unwrap();
+        assert!(journal.forgotten().until() < 1850, "{:?}", journal.forgotten());
+        assert!(found.contains(&record(2, 87_530)) && found.contains(&record(5, 1930)), "{found:?}");
+        drop(journal);
+        let (journal, found) = Journal::open(&path, 2000).unwrap();
+        assert!(journal.forgotten().until() < 2000, "{:?}", journal.forgotten());
+        assert_eq!(found, [record(2, 87_530)]);
+        assert!(journal.forgotten().holds(record(3, 1390).time) && !journal.forgotten().holds(record(3, 5000).time));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_ends_no_file_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("n");
+        let (journal, _) = Journal::open(&path, 90_000).unwrap();
+        for now in 1000..3000 {
+            journal.append(&record(1, now + 120));
+            journal.sweep(now);
+            assert!(fs::metadata(&path).unwrap().len() <= (PAST + 2) * 48, "{now}");
+        }
     }
 
     #[test]

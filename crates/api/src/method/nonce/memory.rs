@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::method::nonce::forgotten::Forgotten;
+
 /// Half of a SHA-256: what is remembered of a nonce, and of the key that used it.
 pub(crate) type Id = [u8; 16];
 
@@ -118,7 +120,10 @@ pub(crate) struct Refused {
     /// Key, end and nonce: the last of a key is the farthest.
     by_key: BTreeSet<(Id, u64, Id)>,
     /// Of each key the times of what found no room.
-    forgotten: HashMap<Id, Time>,
+    no_room: HashMap<Id, Time>,
+    /// Of each key the times of what has ended. They bind no other key, and there are as many as keys that somebody has
+    /// the secret of.
+    ended: HashMap<Id, Forgotten>,
     most: usize,
     most_of_key: usize,
 }
@@ -145,7 +150,7 @@ impl Refused {
     }
 
     fn forget_one(&mut self, key: Id, time: Time) {
-        let all = self.forgotten.entry(key).or_insert(time);
+        let all = self.no_room.entry(key).or_insert(time);
         *all = Time { first: all.first.min(time.first), until: all.until.max(time.until) };
     }
 
@@ -160,10 +165,15 @@ impl Refused {
         self.table.entries.contains_key(id)
     }
 
+    /// Whether one of `key` and of `time` may have been refused, and be forgotten since its time was past.
+    pub(crate) fn may_have_forgotten(&self, key: &Id, time: Time) -> bool {
+        self.ended.get(key).is_some_and(|ended| ended.holds(time))
+    }
+
     /// Whether one of `key` with a timestamp in this second may have been refused, of which nothing else is known.
     pub(crate) fn may_hold(&self, key: &Id, second: u64) -> bool {
         let window = super::WINDOW;
-        self.forgotten.get(key).is_some_and(|time| time.first <= second && second.saturating_add(window) <= time.until)
+        self.no_room.get(key).is_some_and(|time| time.first <= second && second.saturating_add(window) <= time.until)
     }
 }
 
@@ -172,8 +182,8 @@ impl Refused {
 pub(crate) struct Memory {
     pub(crate) used: Used,
     pub(crate) refused: Refused,
-    /// The latest end of what was forgotten.
-    pub(crate) forgotten: u64,
+    /// Times of what passed and is forgotten.
+    pub(crate) forgotten: Forgotten,
 }
 
 impl Memory {
@@ -184,41 +194,43 @@ impl Memory {
         let refused = Refused {
             table: Table::default(),
             by_key: BTreeSet::new(),
-            forgotten: HashMap::new(),
+            no_room: HashMap::new(),
+            ended: HashMap::new(),
             most: part(4),
             most_of_key: part(16),
         };
-        Self { used, refused, forgotten: 0 }
+        Self { used, refused, forgotten: Forgotten::default() }
     }
 
     /// Forgets what ended before second `now`.
     pub(crate) fn forget(&mut self, now: u64) {
         while let Some(id) = self.used.table.ended(now) {
-            let entry = self.used.table.remove(&id);
-            self.forgotten = self.forgotten.max(entry.map_or(0, |entry| entry.time.until));
+            self.forgotten.extend(self.used.table.remove(&id).map(|entry| entry.time));
         }
         while let Some(id) = self.refused.table.ended(now) {
-            let entry = self.refused.remove(&id);
-            self.forgotten = self.forgotten.max(entry.map_or(0, |entry| entry.time.until));
+            if let Some(Entry { time, key }) = self.refused.remove(&id) {
+                self.refused.ended.entry(key).or_default().add(time);
+            }
         }
     }
 
-    /// Whether a request of `time` may be one that was forgotten. Whoever looks at the clock, waits, and then asks here is
-    /// told so, and so is whoever comes after the clock was set back.
-    pub(crate) const fn may_have_forgotten(&self, time: Time) -> bool {
-        time.until <= self.forgotten
+    /// Whether a request of `time` may be one that passed and was forgotten. Whoever looks at the clock, waits, and then
+    /// asks here is told so, and so is whoever comes after the clock was set back.
+    pub(crate) fn may_have_forgotten(&self, time: Time) -> bool {
+        self.forgotten.holds(time)
     }
 
     /// Forgets what was not remembered one by one, once its time has passed.
     pub(crate) fn sweep(&mut self, now: u64) {
         self.forget(now);
-        let gone = self.refused.forgotten.extract_if(|_, time| time.until < now).map(|(_, time)| time.until).max();
-        self.forgotten = self.forgotten.max(gone.unwrap_or_default());
+        for (key, time) in self.refused.no_room.extract_if(|_, time| time.until < now) {
+            self.refused.ended.entry(key).or_default().add(time);
+        }
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.used.table.entries.len() + self.refused.table.entries.len() + self.refused.forgotten.len()
+        self.used.table.entries.len() + self.refused.table.entries.len() + self.refused.no_room.len()
     }
 
     /// Entries, and where they are listed.

@@ -63,13 +63,16 @@ pub(super) fn run(
         .threads(args.threads.map(usize::from))
         .fsync(args.fsync);
     progress.set_phase("exporting");
+    let mut placed = None;
     let fill = |out: &mut dyn Write| {
         let report = handover.run(out)?;
         // Before the file: a kill in between must not leave it in its place without them.
         left.map_or(Ok(()), |left| left.finish_first(args.fsync))?;
+        placed = args.rejects.as_deref().filter(|left| *left != Path::new("-"));
         Ok::<_, Failure>(report)
     };
-    match watch(ui, &progress, || to.write(fill)) {
+    let ended = watch(ui, &progress, || to.write(fill));
+    match ended {
         Ok((report, written)) => {
             let whole = report.is_whole();
             Shown::new(&report, Some(written), started).show(args, system, ui)?;
@@ -82,9 +85,20 @@ pub(super) fn run(
             if let Some(HandoverError::Misfits { report, .. }) = failure.error.downcast_ref() {
                 Shown::new(report, None, started).show(args, system, ui)?;
             }
-            Err(failure)
+            Err(match placed {
+                Some(left) => hint_of_placed(failure, left),
+                None => failure,
+            })
         }
     }
+}
+
+/// Of an export that failed after what was left out had its name: the two are not of the same export.
+fn hint_of_placed(failure: Failure, left: &Path) -> Failure {
+    let left = left.display();
+    let text = format!("{left} is of this export already, which is not there: export again, or remove it");
+    let hint = failure.hint.as_ref().map_or_else(|| text.clone(), |hint| format!("{hint}; {text}"));
+    failure.hint(hint)
 }
 
 /// Refuses options that mean nothing in other systems' files.
