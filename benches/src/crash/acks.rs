@@ -15,6 +15,8 @@ pub struct Acks {
     pub closed: bool,
     /// Whether the commit after an error was carried out: user `later` is there.
     pub later: bool,
+    /// Commits after an error that may be there, since they were begun and not refused: the power may fail before an answer.
+    pub begun_later: u64,
     /// What went wrong, in order: lines that begin with `error`, `after`, `read` or `panic`.
     pub failures: Vec<String>,
 }
@@ -63,8 +65,18 @@ impl Acks {
                     }
                 }
             }
-            "after" if words.next() == Some("Committed") => self.later = true,
-            "error" | "after" | "read" | "panic" => self.failures.push(line.to_owned()),
+            "after" if line == "after Committed" => self.later = true,
+            "error" | "after" | "read" | "panic" => {
+                match word {
+                    "error" => self.begun_later += 1,
+                    // What was stopped before writes nothing.
+                    "after" if line.starts_with("after Poisoned") => {
+                        self.begun_later = self.begun_later.saturating_sub(1);
+                    }
+                    _ => {}
+                }
+                self.failures.push(line.to_owned());
+            }
             _ => {}
         }
     }
@@ -137,5 +149,9 @@ mod tests {
         let more = acks.clone().lines(["seen 0 1 4"]);
         assert!(more.check_order(&[2, 0]).is_err());
         assert_eq!(more.check_order(&[2, 1]), Ok(4));
+        let failed = acks.lines(["error 0 1 Io: full"]);
+        assert_eq!((failed.begun_later, failed.later), (1, false));
+        assert_eq!(failed.clone().lines(["after Poisoned: full"]).begun_later, 0);
+        assert!(failed.lines(["after Committed"]).later);
     }
 }

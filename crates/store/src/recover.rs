@@ -103,14 +103,18 @@ fn gap(path: &Path, expected: u64, found: u64) -> Error {
     Error::fault(fault, path, 0)
 }
 
+/// Makes the names durable that an open for writing goes by. The process before may have ended between the rename of the manifest
+/// and the fsync. Lost, the one before it counts again: the files that it names are among those that go next, and the seqs after it
+/// are issued a second time.
+pub(crate) fn settle_names(inner: &Inner) -> Result<()> {
+    inner.names.sync(&inner.dir)
+}
+
 /// Brings a store that was not closed into order: leftovers go, the delta becomes a segment. `None` when it was closed.
 pub(crate) fn recover(inner: &Inner) -> Result<Option<Recovery>> {
     let manifest = crate::sync::lock(&inner.manifest).clone();
     let live: Vec<u128> = manifest.segments.iter().map(|s| s.id).collect();
     let generations: Vec<u64> = manifest.generations.iter().map(|g| g.number).collect();
-    // The process before may have ended between the rename of this manifest and the fsync. Lost, the one before it counts
-    // again: the files that it names are among those that go now, and the seqs after it are issued a second time.
-    inner.names.sync(&inner.dir)?;
     let removed = files::clean(&inner.dir, &live, &generations)?;
     files::ensure_tmp(&inner.dir)?;
     let mut recovery = Recovery { seq: manifest.seq, ..Recovery::default() };

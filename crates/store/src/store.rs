@@ -47,6 +47,15 @@ impl Drop for Store {
     }
 }
 
+/// What a store is opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+    /// It was made just now, and all of it is durable.
+    New,
+}
+
 impl Store {
     /// Creates an empty store at `path`, where there is nothing or an empty directory, and opens it for writing.
     ///
@@ -68,7 +77,7 @@ impl Store {
         files::ensure_tmp(dir)?;
         Manifest::new(random::id()?, random::id()?, clock::now_ms()).write(dir, &Names::default())?;
         files::sync_name(dir)?;
-        Self::with(dir, lock, false, options)
+        Self::with(dir, lock, Access::New, options)
     }
 
     /// Opens the store at `path` for writing. One process can; others that try get [`Error::Locked`].
@@ -86,7 +95,7 @@ impl Store {
         let dir = path.as_ref();
         expect_store(dir)?;
         let lock = Lock::exclusive(dir)?;
-        Self::with(dir, lock, false, options)
+        Self::with(dir, lock, Access::Write, options)
     }
 
     /// Opens the store at `path` for reading, beside any number of other readers; needs no permission to write. What the
@@ -98,7 +107,7 @@ impl Store {
         let dir = path.as_ref();
         expect_store(dir)?;
         let lock = Lock::shared(dir)?;
-        Self::with(dir, lock, true, options)
+        Self::with(dir, lock, Access::Read, options)
     }
 
     /// A new store in a temporary directory, which goes when the store is closed or dropped.
@@ -112,7 +121,8 @@ impl Store {
         Ok(store)
     }
 
-    fn with(dir: &Path, lock: Lock, read_only: bool, options: &Options) -> Result<Self> {
+    fn with(dir: &Path, lock: Lock, access: Access, options: &Options) -> Result<Self> {
+        let read_only = access == Access::Read;
         let manifest = Manifest::read(dir, !read_only)?;
         let segments = manifest.segments.iter().map(|entry| open_segment(dir, entry, options.backend));
         let mut version = recover::version_of(&manifest, segments.collect::<Result<Vec<_>>>()?)?;
@@ -123,6 +133,9 @@ impl Store {
         let inner = Arc::new(Inner::new(dir.to_path_buf(), *options, read_only, version, manifest));
         let (mut recovery, mut threads) = (None, None);
         if !read_only {
+            if access == Access::Write {
+                recover::settle_names(&inner)?;
+            }
             recovery = recover::recover(&inner)?;
             threads = Some(Threads::start(&inner)?);
         }
