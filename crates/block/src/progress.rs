@@ -99,3 +99,26 @@ impl Progress {
         if self.is_cancelled() { Err(Cancelled) } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_counter_is_its_own_and_a_phase_begins_anew() {
+        let progress = Progress::default();
+        assert_eq!(progress.phase(), "");
+        progress.add_users(2);
+        progress.add_bytes(3);
+        progress.add_bytes(4);
+        progress.set_total_users(5);
+        progress.set_total_bytes(11);
+        let counters = || [progress.users(), progress.bytes(), progress.total_users(), progress.total_bytes()];
+        assert_eq!(counters(), [2, 7, 5, 11]);
+        progress.set_phase("sorting");
+        assert_eq!((progress.phase(), counters()), ("sorting", [0; 4]));
+        assert!(!progress.is_cancelled() && progress.check().is_ok());
+        progress.cancel();
+        assert!(progress.is_cancelled() && progress.check().is_err());
+    }
+}

@@ -411,3 +411,45 @@ fn control_entries_that_no_writer_makes_are_found_one_by_one() {
         assert_eq!(fault(change), Some("control entry"), "{change:?}");
     }
 }
+
+#[test]
+fn headers_are_checked_by_themselves() {
+    let users: BTreeMap<String, User> = [("a".to_owned(), User::new("a"))].into();
+    let dict = dictionary(&users);
+    let (mut bytes, _) = build(&users, &dict);
+    Block::parse(&bytes, &dict).unwrap().verify_header(ID).unwrap();
+    let elsewhere = BlockId { number: ID.number + 1, ..ID };
+    assert!(Block::parse(&bytes, &dict).unwrap().verify_header(elsewhere).is_err());
+    // A sum in it.
+    bytes[80] ^= 1;
+    assert!(Block::parse(&bytes, &dict).unwrap().verify_header(ID).is_err());
+}
+
+/// Restart points, wide rows and control entries beyond what there is are named with what is found there, and where.
+#[test]
+fn places_outside_the_block_are_told() {
+    let users: BTreeMap<String, User> =
+        ["a\"", "b", "c\""].map(|uid| (uid.to_owned(), User::new(uid).with_identity("p", "1"))).into();
+    let dict = dictionary(&users);
+    let (whole, _) = build(&users, &dict);
+    let header = Block::parse(&whole, &dict).unwrap().header;
+    let sections = header.sections();
+    let told = |change: &[(usize, u8)], of: &dyn Fn(&Block<'_>) -> Option<Fault>| {
+        let mut bytes = whole.clone();
+        change.iter().for_each(|(at, byte)| bytes[*at] = *byte);
+        of(&Block::parse(&bytes, &dict).unwrap()).map(|fault| (fault.what, fault.offset, fault.found))
+    };
+    let restart = |block: &Block<'_>| block.restart(0).err();
+    assert_eq!(told(&[], &restart), None);
+    assert_eq!(told(&[(sections.restarts, 9)], &restart), Some(("restart point", sections.restarts, 9 << 32)));
+    assert_eq!(told(&[(sections.restarts + 4, 99)], &restart), Some(("restart point", sections.restarts, 99)));
+    // The second exception's row, whose UID has no length any more.
+    let wide = |block: &Block<'_>| block.wide_row(&block.exception(1).unwrap()).err();
+    let at = sections.wide + Block::parse(&whole, &dict).unwrap().exception(1).unwrap().wide;
+    assert_eq!(told(&[], &wide), None);
+    assert_eq!(told(&[(at + 1, 0)], &wide), Some(("row UID length", at + 1, 0)));
+    assert_eq!(told(&[(sections.exceptions + 16 + 14, 9)], &wide).unwrap().0, "wide row offset");
+    let entry = Block::parse(&whole, &dict).unwrap().ctl_fault("an entry", 0);
+    assert_eq!((entry.offset, entry.expected, entry.found), (sections.control, 1, 0x01_01_01));
+    assert_eq!(Block::parse(&whole, &dict).unwrap().ctl_fault("an entry", 1).offset, sections.control + 3);
+}

@@ -61,3 +61,32 @@ fn limits_are_typed() {
     buf.clear();
     assert!(matches!(buf.finish(), Err(LimitError::Empty { what: "UID", .. })));
 }
+
+#[test]
+fn lengths_beyond_the_limits_are_refused_by_name() {
+    let row = |uid: u16, count: u16, lens: [u8; 3]| {
+        let mut bytes = vec![0];
+        bytes.extend(uid.to_le_bytes());
+        bytes.extend(count.to_le_bytes());
+        (0..count).for_each(|_| bytes.extend(lens));
+        bytes.resize(bytes.len() + 2000 + usize::from(count) * 9000, b'x');
+        RowRef::parse_prefix(&bytes).map(|row| row.uid().len()).map_err(|fault| (fault.what, fault.offset, fault.found))
+    };
+    assert_eq!(row(1024, 0, [0; 3]), Ok(1024));
+    assert_eq!(row(1025, 0, [0; 3]), Err(("row UID length", 1, 1025)));
+    assert_eq!(row(1, 4096, [1, 1, 0]), Ok(1));
+    assert_eq!(row(1, 4097, [1, 1, 0]), Err(("row identity count", 3, 4097)));
+    assert_eq!(row(1, 1, [128, 0, 16]), Ok(1));
+    for (lens, found) in
+        [([0, 1, 0], 1), ([129, 1, 0], 129 << 16 | 1), ([7, 0, 0], 7 << 16), ([7, 1, 16], 7 << 16 | 4097)]
+    {
+        assert_eq!(row(1, 1, lens), Err(("row identity lengths", FIXED, found)));
+    }
+}
+
+#[test]
+fn text_to_escape_is_seen() {
+    let mut buf = RowBuf::new();
+    assert!(!buf.encode(&user()).unwrap().is_plain());
+    assert!(buf.encode(&User::new("u1").with_identity("a", "1")).unwrap().is_plain());
+}
