@@ -158,6 +158,9 @@ enum Owners {
     Many(OrdSet<Record>),
 }
 
+/// Places for names of providers that are known without a look at all of them.
+const FREQUENT: usize = 8;
+
 /// Changes since the last segment, or the part of them that is being written to one.
 #[derive(Debug, Clone)]
 pub(crate) struct Delta {
@@ -165,6 +168,8 @@ pub(crate) struct Delta {
     owners: OrdMap<u64, Owners>,
     /// Names of providers in rows that were added, also those that later ones replaced.
     providers: OrdSet<Arc<[u8]>>,
+    /// Some of them: most identities are of few providers, which need not be looked for in all.
+    frequent: [Option<Arc<[u8]>>; FREQUENT],
     key: [u64; 2],
     /// Whether identities can be looked up.
     indexed: bool,
@@ -180,7 +185,19 @@ impl Delta {
     /// An empty delta, whose identity hashes are keyed: identities are chosen by strangers.
     pub(crate) fn new(key: [u64; 2]) -> Self {
         let (changes, owners, providers) = (OrdMap::new(), OrdMap::new(), OrdSet::new());
-        Self { changes, owners, providers, key, indexed: true, first_seq: 0, last_seq: 0, logged: 0, bytes: 0 }
+        let frequent = Default::default();
+        Self {
+            changes,
+            owners,
+            providers,
+            frequent,
+            key,
+            indexed: true,
+            first_seq: 0,
+            last_seq: 0,
+            logged: 0,
+            bytes: 0,
+        }
     }
 
     /// An empty one with the same key.
@@ -212,9 +229,7 @@ impl Delta {
         self.logged += 1;
         self.bytes += record.bytes.len();
         for identity in record.row().iter().flat_map(|row| row.identities()) {
-            if !self.providers.contains(identity.provider) {
-                self.providers.insert(Arc::from(identity.provider));
-            }
+            self.note_provider(identity.provider);
             if self.indexed {
                 self.own(hash_pair(self.key, identity.provider, identity.provider_uid), &record);
             }
@@ -266,6 +281,21 @@ impl Delta {
         };
         let rest = self.changes.range((bound(&range.start), bound(&range.end)));
         Changes { rest, ahead: [None; AHEAD], next: AHEAD }
+    }
+
+    #[inline]
+    fn note_provider(&mut self, name: &[u8]) {
+        let last = name.last().copied().unwrap_or_default();
+        let Some(place) = self.frequent.get_mut((name.len() ^ usize::from(last)) % FREQUENT) else { return };
+        if place.as_deref() != Some(name) {
+            if let Some(known) = self.providers.get(name) {
+                *place = Some(Arc::clone(known));
+            } else {
+                let new: Arc<[u8]> = Arc::from(name);
+                self.providers.insert(Arc::clone(&new));
+                *place = Some(new);
+            }
+        }
     }
 
     /// Whether it names no more providers than one segment does when `rows` with so many identities come to it.
