@@ -165,3 +165,16 @@ impl SubAssign for Totals {
         self.pending.zip(&other.pending, u64::wrapping_sub);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pending_users_count_when_they_are_selected() {
+        let class = |users| ClassSums { users, ..ClassSums::default() };
+        let totals = Totals { registered: class(2), pending: class(3) };
+        assert_eq!(totals.selected(true), totals);
+        assert_eq!(totals.selected(false), Totals { registered: class(2), pending: class(0) });
+    }
+}
