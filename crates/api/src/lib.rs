@@ -59,7 +59,8 @@ pub use headcount_block::{
 pub use headcount_export::{
     CheckError, CheckReport, Chunk, Chunks, Compression, CompressionError, Destination, Digest, DigestAlgorithm,
     Envelope, Error as ExportError, Export, Field, Fields, FieldsError, Format, Length, Manifest, ManifestError,
-    ManifestFile, Prepared, Problem, ResumeError, ResumeRecord, Summary, Unchecked, Written, check_file, iso8601,
+    ManifestFile, Prepared, Problem, ResumeError, ResumeRecord, Summary, Unchecked, Written, check_file, follow_links,
+    iso8601,
 };
 
 pub use headcount_store::{

@@ -1,5 +1,7 @@
 //! Lines in, commits out: what `put` and `apply` have in common.
 
+use std::mem;
+
 use headcount::{Batch, Error, Progress, Refusal, RefuseReason, Store};
 use headcount_import::{ImportError, Line, Lines, Operation, Position, Unit};
 
@@ -49,11 +51,12 @@ impl Applied {
     }
 }
 
-/// An operation, and its line.
+/// The line of an operation.
 struct Place {
     number: u64,
     offset: u64,
-    operation: Operation,
+    /// The UID that a rename asks for.
+    new_uid: Option<String>,
 }
 
 /// Commits the operations of lines in batches.
@@ -62,8 +65,10 @@ pub(crate) struct Batches<'a> {
     progress: &'a Progress,
     cut: Cut,
     /// The next batch.
+    batch: Batch,
+    /// The lines of its operations.
     places: Vec<Place>,
-    /// Bytes of its lines.
+    /// Bytes of them.
     bytes: usize,
     applied: Applied,
 }
@@ -72,7 +77,7 @@ impl<'a> Batches<'a> {
     /// Commits to `store`; `progress` counts changed users and can cancel between batches.
     pub(crate) fn new(store: &'a Store, progress: &'a Progress, cut: Cut) -> Self {
         let applied = Applied { seq: store.snapshot().seq(), ..Applied::default() };
-        Self { store, progress, cut, places: Vec::new(), bytes: 0, applied }
+        Self { store, progress, cut, batch: Batch::new(), places: Vec::new(), bytes: 0, applied }
     }
 
     /// Reads all `lines`. `read` gives the operation of a line; `committed` is called after each batch.
@@ -98,7 +103,12 @@ impl<'a> Batches<'a> {
             let at = line.position();
             let operation = read(&mut line).map_err(|error| self.unread(error))?;
             self.bytes += line.len();
-            self.places.push(Place { number: at.number, offset: at.offset, operation });
+            let new_uid = match &operation {
+                Operation::Rename { new_uid, .. } => Some(new_uid.clone()),
+                _ => None,
+            };
+            self.places.push(Place { number: at.number, offset: at.offset, new_uid });
+            add(&mut self.batch, operation);
             if matches!(self.cut, Cut::Operations(most) if self.places.len() >= most) {
                 self.commit(&name, &mut committed)?;
             }
@@ -121,16 +131,18 @@ impl<'a> Batches<'a> {
         committed: &mut impl FnMut(&Applied) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         // Of what is left, the first lines last.
-        let mut parts = vec![self.places.len()];
-        while let Some(lines) = parts.pop() {
+        let mut parts = vec![mem::take(&mut self.batch)];
+        while let Some(mut part) = parts.pop() {
             if self.progress.is_cancelled() {
                 return Err(self.unread(ImportError::Cancelled));
             }
-            let commit = match self.store.commit(self.first(lines)) {
+            let lines = part.len();
+            let commit = match self.store.commit(part.clone()) {
                 Ok(commit) => commit,
                 // How large the users are that lines are about, nobody knows before.
                 Err(Error::TooLarge { .. }) if matches!(self.cut, Cut::Full) && lines > 1 => {
-                    parts.extend([lines - lines / 2, lines / 2]);
+                    let rest = part.split_off(lines / 2);
+                    parts.extend([rest, part]);
                     continue;
                 }
                 Err(Error::Refused(refusal)) => return Err(self.refused(name, &refusal)),
@@ -146,15 +158,6 @@ impl<'a> Batches<'a> {
         }
         self.bytes = 0;
         Ok(())
-    }
-
-    /// The operations of the first `lines` that wait.
-    fn first(&self, lines: usize) -> Batch {
-        let mut batch = Batch::new();
-        for place in self.places.iter().take(lines) {
-            add(&mut batch, place.operation.clone());
-        }
-        batch
     }
 
     /// An input that cannot be read, or a line that is no operation.
@@ -173,11 +176,7 @@ impl<'a> Batches<'a> {
 
     fn refused(&self, name: &str, refusal: &Refusal) -> Failure {
         let place = self.places.get(refusal.operation);
-        let new_uid = place.and_then(|place| match &place.operation {
-            Operation::Rename { new_uid, .. } => Some(new_uid.as_str()),
-            _ => None,
-        });
-        let what = refusal_text(refusal, new_uid);
+        let what = refusal_text(refusal, place.and_then(|place| place.new_uid.as_deref()));
         let Some(place) = place else { return self.stopped(Failure::failed(what), true) };
         let at = Position { file: name.to_owned(), unit: Unit::Line, number: place.number, offset: place.offset };
         self.stopped(Failure::failed(format!("{at}: {what}")).hint(self.go_on(place.number)), true)

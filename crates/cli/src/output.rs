@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _}
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::io::Errno;
+use headcount::follow_links;
 use tempfile::NamedTempFile;
 
 use crate::failure::Failure;
@@ -16,8 +16,6 @@ use crate::ui;
 
 /// Files that hold users are for their owner alone, as exports are.
 const MODE: u32 = 0o600;
-/// Symbolic links followed before it is called a loop, as Linux does.
-const LINKS_MAX: usize = 40;
 
 /// An open destination; dropped before [`finish`](Self::finish), a regular file is as it was before.
 #[derive(Debug)]
@@ -88,26 +86,6 @@ fn named(path: Option<&Path>) -> Option<&Path> {
     path.filter(|path| *path != Path::new("-"))
 }
 
-/// Follows symbolic links to a path that is none, whether or not it exists; `path` itself when a pipe or a device is there.
-///
-/// # Errors
-/// When they lead in a circle.
-pub(crate) fn resolve(path: &Path) -> io::Result<PathBuf> {
-    let mut at = path.to_path_buf();
-    // What has no name is behind links that only opening follows: `/dev/stdout` says `pipe:[N]`, where no file is.
-    if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
-        return Ok(at);
-    }
-    for _ in 0..LINKS_MAX {
-        match fs::read_link(&at) {
-            Ok(to) => at = at.parent().unwrap_or_else(|| Path::new("")).join(to),
-            // Not a link, or not there: opening it says the rest.
-            Err(_) => return Ok(at),
-        }
-    }
-    Err(Errno::LOOP.into())
-}
-
 /// Whether what is written to both comes to one place, where one would replace the other or stand in its midst; `-` and
 /// none are standard output. Devices keep nothing.
 pub(crate) fn is_same_place(one: Option<&Path>, other: Option<&Path>) -> bool {
@@ -128,7 +106,7 @@ pub(crate) fn is_same_place(one: Option<&Path>, other: Option<&Path>) -> bool {
 
 /// The place of a file that is not there: the directory that it would be in, and its name.
 fn place(path: &Path) -> Option<PathBuf> {
-    let path = resolve(path).ok()?;
+    let path = follow_links(path).ok()?;
     Some(fs::canonicalize(dir_of(&path)).ok()?.join(path.file_name()?))
 }
 
@@ -138,7 +116,7 @@ fn dir_of(path: &Path) -> &Path {
 
 fn open_named(path: &Path) -> io::Result<TargetKind> {
     // The file that a link names is replaced, not the link.
-    let path = resolve(path)?;
+    let path = follow_links(path)?;
     match fs::metadata(&path) {
         Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
         Ok(found) if !found.is_file() => {

@@ -15,6 +15,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use crate::error::Error;
+use crate::follow::follow_links;
 use crate::manifest::Manifest;
 use crate::resume::{ResumeError, ResumeRecord};
 use crate::sink::enlarge_pipe;
@@ -26,8 +27,6 @@ pub(crate) const MANIFEST: &str = ".manifest.json";
 
 /// Exports are personal data: for the owner alone.
 const MODE: u32 = 0o600;
-/// Symbolic links followed before it is called a loop, as Linux does.
-const LINKS_MAX: usize = 40;
 /// Records and manifests are shorter.
 const SMALL_MAX: u64 = 1 << 20;
 
@@ -79,21 +78,9 @@ pub(crate) fn reopen(path: &Path) -> Result<(Partial, ResumeRecord), Error> {
     Ok((partial, record))
 }
 
-/// Follows symbolic links to a path that is none, whether or not it exists; `path` itself when a pipe or a device is there.
+/// Where `path` leads.
 pub(crate) fn resolve(path: &Path) -> Result<PathBuf, Error> {
-    let mut at = path.to_path_buf();
-    // What has no name is behind links that only opening follows: `/dev/stdout` says `pipe:[N]`, where no file is.
-    if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
-        return Ok(at);
-    }
-    for _ in 0..LINKS_MAX {
-        match fs::read_link(&at) {
-            Ok(to) => at = at.parent().unwrap_or_else(|| Path::new("")).join(to),
-            // Not a link, or not there: opening it says the rest.
-            Err(_) => return Ok(at),
-        }
-    }
-    Err(failed("open", path)(io::Error::from(Errno::LOOP)))
+    follow_links(path).map_err(failed("open", path))
 }
 
 /// Whether `path` is something else than a regular file.

@@ -1,6 +1,7 @@
 //! What a commit is asked to do, and what it answers.
 
 use std::fmt;
+use std::sync::Arc;
 
 use headcount_block::{Identity, LimitError, Status, User};
 
@@ -15,7 +16,8 @@ pub(crate) const BYTES_MAX: usize = 8 << 20;
 ///
 /// Operations are carried out in the order in which they were added, and see the effect of those before them. At most
 /// 50,000 operations and 8 MiB of text, on users of 64 MiB together: more than that is a
-/// [load](crate::Store::bulk_load).
+/// [load](crate::Store::bulk_load). A clone is cheap: it shares the operations until either is changed. Keep one to have
+/// the operations again after a commit that failed.
 ///
 /// ```
 /// # use headcount_store::{Batch, Precondition, Store};
@@ -32,7 +34,7 @@ pub(crate) const BYTES_MAX: usize = 8 << 20;
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
-    pub(crate) operations: Vec<Operation>,
+    pub(crate) operations: Arc<Vec<Operation>>,
     bytes: usize,
 }
 
@@ -96,19 +98,19 @@ impl Batch {
 
     /// Number of operations.
     #[must_use]
-    pub const fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.operations.len()
     }
 
     /// Whether there is no operation.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.operations.is_empty()
     }
 
     fn push(&mut self, operation: Operation) -> &mut Self {
         self.bytes += operation.bytes();
-        self.operations.push(operation);
+        Arc::make_mut(&mut self.operations).push(operation);
         self
     }
 
@@ -145,6 +147,17 @@ impl Batch {
     /// States what has to hold at this point; otherwise the whole batch is refused.
     pub fn require(&mut self, uid: impl Into<String>, precondition: Precondition) -> &mut Self {
         self.push(Operation::Require(uid.into(), precondition))
+    }
+
+    /// Takes the operations from number `at` on out, from 0, into a batch of their own; beyond the last one that is none.
+    /// What is too large for one commit goes into two so.
+    #[must_use = "the operations from `at` on are in what is returned"]
+    pub fn split_off(&mut self, at: usize) -> Self {
+        let operations = Arc::make_mut(&mut self.operations);
+        let taken = operations.split_off(at.min(operations.len()));
+        let bytes = taken.iter().map(Operation::bytes).sum();
+        self.bytes -= bytes;
+        Self { operations: Arc::new(taken), bytes }
     }
 
     /// Checks the limits of a batch.

@@ -519,3 +519,30 @@ fn a_load_meets_commits_that_came_while_it_ran() {
     whole(&store);
     store.close().unwrap();
 }
+
+#[test]
+fn a_batch_is_split_and_its_clone_stays_whole() {
+    let mut batch = Batch::new();
+    for uid in ["a", "b", "c"] {
+        batch.put(user(uid, &[]));
+    }
+    let whole = batch.clone();
+    let rest = batch.split_off(1);
+    assert_eq!((batch.len(), rest.len(), whole.len()), (1, 2, 3));
+    let mut one = Batch::new();
+    one.put(user("a", &[]));
+    assert_eq!(batch, one);
+    assert!(batch.split_off(9).is_empty());
+
+    // Text counts where the operations are: each half is within the limit that the whole passes.
+    let long = |uid: &str| User { uid: format!("{uid}{}", "x".repeat(200)), ..user(uid, &[]) };
+    let mut large = Batch::new();
+    for i in 0..50_000 {
+        large.put(long(&format!("{i}")));
+    }
+    let store = Store::temporary().unwrap();
+    assert!(matches!(store.commit(large.clone()), Err(Error::TooLarge { .. })));
+    let rest = large.split_off(25_000);
+    assert_eq!((store.commit(large).unwrap().changed, store.commit(rest).unwrap().changed), (25_000, 25_000));
+    assert_eq!(store.commit(whole).unwrap().changed, 3);
+}

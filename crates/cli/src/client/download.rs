@@ -7,13 +7,12 @@ use std::io::{self, ErrorKind, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use headcount::Manifest;
+use headcount::{Manifest, follow_links};
 use serde::{Deserialize, Serialize};
 
 use crate::client::ask::Request;
 use crate::errors::io_hint;
 use crate::failure::Failure;
-use crate::output::resolve;
 
 /// Version of the record.
 const VERSION: u32 = 1;
@@ -77,7 +76,7 @@ impl<'r> Download<'r> {
     /// When it cannot be written, or another process is downloading to it.
     pub(crate) fn open(path: &Path, request: &'r Request) -> Result<Option<Self>, Failure> {
         // A link is followed: the file it names is replaced, not the link.
-        let place = resolve(path).map_err(failed("write", path))?;
+        let place = follow_links(path).map_err(failed("write", path))?;
         match fs::metadata(&place) {
             Ok(found) if found.is_dir() => return Err(failed("write", path)(ErrorKind::IsADirectory.into())),
             Ok(found) if !found.is_file() => return Ok(None),
