@@ -483,6 +483,31 @@ fn an_open_makes_durable_what_it_shows() {
     assert_eq!(uids(&store), ["a", "b"]);
 }
 
+/// Who makes a store, or a backup, and ends before the last fsync leaves one that opens, of which the next power failure would have
+/// taken all, with what had been acknowledged since.
+#[test]
+fn an_open_makes_the_name_of_the_store_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, link) = (dir.path().join("s"), dir.path().join("link"));
+    let last = |seen: &[&str]| seen.iter().rposition(|step| *step == "names: fsync").unwrap();
+    create(&dir.path().join("other"));
+    plan(Some(last(&seen())));
+    Store::create(&path, &Options::default()).unwrap_err();
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    for path in [&path, &link] {
+        meanwhile("lock: opened", || plan(Some(1)));
+        let opened = Store::open(path, &Options::default());
+        assert!(opened.is_err(), "{:?}", seen());
+        meanwhile("lock: opened", || plan(Some(1)));
+        let read = Store::open_read_only(path, &Options::default());
+        assert!(read.is_err(), "{:?}", seen());
+        plan(None);
+    }
+    let store = Store::open(&path, &Options::default()).unwrap();
+    put(&store, "a", Durability::Sync);
+    assert_eq!(uids(&store), ["a"]);
+}
+
 /// Its manifest could outlast a power failure that its segments did not.
 #[test]
 fn the_segments_of_a_backup_have_their_names_before_its_manifest_has() {

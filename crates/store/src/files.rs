@@ -156,10 +156,11 @@ impl Names {
     }
 }
 
-/// Makes the name of `path` durable, in the directory that it lies in.
+/// Makes the name of the directory `path` durable, in the directory that it lies in: that is not the one that a path by way of a
+/// symbolic link, or of `.`, names.
 pub(crate) fn sync_name(path: &Path) -> Result<()> {
-    // A name alone lies in the working directory.
-    sync_dir(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+    let place = fs::canonicalize(path).map_err(|e| Error::io("find", path, e))?;
+    sync_dir(place.parent().unwrap_or(&place))
 }
 
 /// Makes a file durable that somebody else wrote.

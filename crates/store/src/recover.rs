@@ -105,9 +105,10 @@ fn gap(path: &Path, expected: u64, found: u64) -> Error {
 
 /// Makes the names durable that an open for writing goes by. The process before may have ended between the rename of the manifest
 /// and the fsync. Lost, the one before it counts again: the files that it names are among those that go next, and the seqs after it
-/// are issued a second time.
+/// are issued a second time. It may also have ended while it made the store, before the store's own name was durable.
 pub(crate) fn settle_names(inner: &Inner) -> Result<()> {
-    inner.names.sync(&inner.dir)
+    inner.names.sync(&inner.dir)?;
+    or_unwritable(files::sync_name(&inner.dir))
 }
 
 /// Brings a store that was not closed into order: leftovers go, the delta becomes a segment. `None` when it was closed.
@@ -168,6 +169,7 @@ fn renew(inner: &Inner) -> Result<()> {
 /// kernel tells it once, and whoever opens the store next would take the names for durable.
 pub(crate) fn settle(dir: &Path, manifest: &Manifest) -> Result<()> {
     or_unwritable(files::sync_dir(dir))?;
+    or_unwritable(files::sync_name(dir))?;
     manifest.generations.iter().try_for_each(|generation| {
         let path = delta::path_of(dir, generation.number);
         or_unwritable(delta::sync(&path))
