@@ -197,7 +197,13 @@ pub(crate) struct Loaded {
 pub(crate) enum LoadRefused {
     Duplicate(String),
     Exists(String),
-    Taken { uid: String, identity: Identity, owner: String },
+    /// What several became passes a limit.
+    TooLarge(String),
+    Taken {
+        uid: String,
+        identity: Identity,
+        owner: String,
+    },
 }
 
 fn unite(first: &User, second: &User) -> User {
@@ -297,10 +303,17 @@ impl State {
             if duplicate == Some(uid) {
                 return Err(LoadRefused::Duplicate((*uid).to_owned()));
             }
+            let too_large = || Err(LoadRefused::TooLarge((*uid).to_owned()));
+            if !user_fits(user) {
+                return too_large();
+            }
             match (self.users.get(*uid), load.existing) {
                 (Some(_), Existing::Error) => return Err(LoadRefused::Exists((*uid).to_owned())),
                 (Some(before), Existing::Merge) => *user = unite(before, user),
                 _ => {}
+            }
+            if !user_fits(user) {
+                return too_large();
             }
         }
         self.settle(&records, load.on_conflict)

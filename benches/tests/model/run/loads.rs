@@ -74,18 +74,26 @@ impl Run<'_> {
         let Begun { load, shards, mut plan, .. } = self.begin(plan, skip);
         let mut rejected = Vec::new();
         let outcome = load.finish(shards, &mut |rejection| {
-            // One record, or the user that several became.
-            let duplicate = matches!(rejection.reason, RejectReason::DuplicateUid { .. });
-            rejected.push((rejection.user.uid.clone(), duplicate.then_some(rejection.at.line)));
+            rejected.push((rejection.user.uid.clone(), rejection.at.line, rejection.reason.clone()));
             Ok(())
         });
         let expected = self.state.load(&plan);
         if skip {
             assert_eq!(rejected.is_empty(), expected.is_ok(), "{rejected:?} {expected:?}");
+            let all = plan.users.clone();
             let mut line = 0;
             plan.users.retain(|user| {
                 line += 1;
-                rejected.iter().all(|(uid, at)| *uid != user.uid || at.is_some_and(|at| at != line))
+                // The user that several became is at the place of the first.
+                let is_first = |at: u64| all.iter().position(|u| u.uid == user.uid) == Some(at as usize - 1);
+                rejected.iter().all(|(uid, at, reason)| {
+                    let alone = match reason {
+                        RejectReason::DuplicateUid { .. } => true,
+                        RejectReason::Limit(_) => !is_first(*at),
+                        _ => false,
+                    };
+                    *uid != user.uid || (alone && *at != line)
+                })
             });
             let report = outcome.unwrap();
             assert_eq!(report.rejected, rejected.len() as u64);
@@ -103,6 +111,7 @@ impl Run<'_> {
                 let found = match rejection.reason {
                     RejectReason::DuplicateUid { .. } => LoadRefused::Duplicate(uid),
                     RejectReason::AlreadyExists => LoadRefused::Exists(uid),
+                    RejectReason::Limit(_) => LoadRefused::TooLarge(uid),
                     RejectReason::IdentityTaken { provider, provider_uid, owner, .. } => {
                         LoadRefused::Taken { uid, identity: Identity { provider, provider_uid }, owner }
                     }
