@@ -1,0 +1,57 @@
+//! `headcount serve`: what it says when something that it writes cannot be written, and what it leaves.
+
+#![expect(clippy::unwrap_used, reason = "functions of tests, which clippy cannot see in a program of tests")]
+
+mod common;
+#[path = "common/served.rs"]
+mod served;
+
+use std::fs;
+
+use common::{Run, Scratch};
+use served::Served;
+
+const TWO: &str = "{\"UID\":\"a\",\"identities\":[]}\n{\"UID\":\"b\",\"identities\":[]}\n";
+
+/// A store of two users, and the configuration `hc.toml` with one site `3_a`.
+fn scratch(more: &str) -> Scratch {
+    let scratch = Scratch::new();
+    scratch.run_with(&["import", "s", "-"], TWO).exits(0);
+    scratch.run(&["site", "create", "--config", "hc.toml", "--store", "s", "--api-key", "3_a"]).exits(0);
+    let text = scratch.read("hc.toml");
+    let (_, sites) = text.split_at(text.find("[[site]]").unwrap());
+    let listen = "[[listen]]\naddress = \"127.0.0.1:0\"\ninsecure_loopback = true\n";
+    scratch.write("hc.toml", format!("{more}\n{listen}\n{sites}"));
+    scratch
+}
+
+fn call(scratch: &Scratch, served: &Served, args: &[&str]) -> Run {
+    scratch.run(&[&["call", &served.url, "--api-key", "3_a", "--secret-file", "3_a.secret"], args].concat())
+}
+
+/// As with a directory that the service may not write to: root may write to all of them, but not to one that is not there.
+#[test]
+fn a_token_that_cannot_be_kept_is_said_with_its_file_and_the_cause() {
+    let scratch = scratch("tokens = \"none/hc.tokens\"");
+    let served = Served::start(&scratch, &["--config", "hc.toml", "--log-level", "error"]);
+    let file = fs::canonicalize(scratch.path(".")).unwrap().join("none/hc.tokens").display().to_string();
+    served.wait_for("getToken will fail");
+    let said = served.said();
+    assert!(said.contains(&file) && said.contains("No such file or directory"), "{said}");
+    call(&scratch, &served, &["getToken", "grant_type=none"]).exits(1).says(&["500001", "no token could be kept"]);
+    served.wait_for("a token cannot be kept");
+    let line = served.said().lines().find(|line| line.contains("a token cannot be kept")).unwrap().to_owned();
+    assert!(line.contains(&file) && line.contains("No such file or directory"), "{line}");
+    // Nobody else is concerned.
+    assert_eq!(call(&scratch, &served, &["format=csv", "fields=uid"]).exits(0).out, "uid\r\na\r\nb\r\n");
+}
+
+#[test]
+fn a_file_of_tokens_that_can_be_written_is_not_made_before_there_is_one() {
+    let scratch = scratch("");
+    let served = Served::start(&scratch, &["--config", "hc.toml"]);
+    assert!(!served.said().contains("ERROR"), "{}", served.said());
+    assert!(scratch.names().iter().all(|name| !name.starts_with("hc.tokens") || name.contains(".nonces")));
+    call(&scratch, &served, &["getToken", "grant_type=none"]).exits(0);
+    assert!(scratch.path("hc.tokens").exists());
+}
