@@ -180,8 +180,10 @@ struct Reload {
 impl Reload {
     fn run(&self, server: &Handle) {
         headcount_server::reloading();
-        if let Some(Err(error)) = self.audit.as_ref().map(AuditFile::reopen) {
-            tracing::error!(%error, "the audit log cannot be opened anew");
+        if let Some(audit) = &self.audit
+            && let Err(error) = audit.reopen()
+        {
+            tracing::error!(path = %audit.path().display(), %error, "the audit log cannot be opened anew");
         }
         let done = self.origin.read().and_then(|config| {
             let sites = self.stores.sites(&config)?;

@@ -55,3 +55,34 @@ fn a_file_of_tokens_that_can_be_written_is_not_made_before_there_is_one() {
     call(&scratch, &served, &["getToken", "grant_type=none"]).exits(0);
     assert!(scratch.path("hc.tokens").exists());
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_audit_line_that_cannot_be_written_is_in_the_log() {
+    let scratch = scratch("");
+    let served = Served::start(
+        &scratch,
+        &["--config", "hc.toml", "--log-level", "error", "--log-format", "json", "--audit-log", "/dev/full"],
+    );
+    for _ in 0..3 {
+        assert_eq!(call(&scratch, &served, &["format=csv", "fields=uid"]).exits(0).out, "uid\r\na\r\nb\r\n");
+    }
+    let lines = || -> Vec<serde_json::Value> {
+        let said = served.said();
+        said.lines().filter(|line| line.starts_with('{')).map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    served.wait_for("cannot be written");
+    let audits = || lines().iter().filter(|line| line["outcome"] == "whole" && line["apiKey"] == "3_a").count();
+    for _ in 0..1000 {
+        if audits() == 3 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert_eq!(audits(), 3, "{}", served.said());
+    // That the file is full is said once.
+    let errors: Vec<_> = lines().into_iter().filter(|line| line["level"] == "ERROR").collect();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!(errors[0]["path"], "/dev/full");
+    assert!(errors[0]["error"].as_str().unwrap().contains("No space left"), "{errors:?}");
+}
