@@ -71,6 +71,16 @@ impl Serving {
         (Some(record.pid) == pid).then_some(record)
     }
 
+    /// Who has the store, and what to do about it.
+    pub(crate) fn hint(&self, to_do: &str) -> String {
+        format!("process {} serves it at {}{to_do}", self.pid, self.url)
+    }
+
+    /// What remains to do where no call does what is wanted.
+    pub(crate) fn stop(&self) -> String {
+        format!("to do this, stop it: kill {}", self.pid)
+    }
+
     /// The command line that asks it, with `request`: a method and parameters.
     pub(crate) fn call(&self, request: &str) -> String {
         let secret = self.secret_file.as_deref().map_or_else(|| "FILE".to_owned(), shell_quoted);
