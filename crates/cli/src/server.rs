@@ -21,7 +21,7 @@ use signal_hook::iterator::Signals;
 use crate::cmd::serve::{Args, Listener};
 use crate::failure::Failure;
 use crate::logging::{self, AuditFile};
-use crate::serving::{Record, Serving, beside};
+use crate::serving::{Record, Records, Serving, beside};
 use crate::ui::Ui;
 
 /// Files that a process needs besides those of connections.
@@ -138,17 +138,18 @@ pub(crate) fn serve(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let stores = Arc::new(Stores::default());
     let sites = stores.sites(&config)?;
     let server = Server::bind(&config, &sites)?;
-    let records = publish(&config, &sites, &server);
+    let (records, address) = (Arc::<Records>::default(), server.addresses().first().copied());
+    records.replace(publish(&config, &sites, address));
     greet(&config, &sites, &server, ui);
     drop(sites);
-    let reload = Reload { origin, stores: Arc::clone(&stores), audit };
+    let reload = Reload { origin, stores: Arc::clone(&stores), audit, records: Arc::clone(&records), address };
     let (signals, thread) = watch_signals(server.handle(), reload)?;
     let ran = server.run();
     signals.close();
     // It has nothing left to wait for.
     let _joined: thread::Result<()> = thread.join();
     // Before anybody else can have the stores, and say so.
-    drop(records);
+    records.replace(Vec::new());
     stores.retain(None);
     ui.note("stopped");
     Ok(ran?)
@@ -175,6 +176,9 @@ struct Reload {
     origin: Origin,
     stores: Arc<Stores>,
     audit: Option<AuditFile>,
+    records: Arc<Records>,
+    /// What is listened on first, and whether with TLS.
+    address: Option<(SocketAddr, bool)>,
 }
 
 impl Reload {
@@ -188,10 +192,12 @@ impl Reload {
         let done = self.origin.read().and_then(|config| {
             let sites = self.stores.sites(&config)?;
             server.reload(&config, &sites)?;
-            Ok(sites)
+            Ok((config, sites))
         });
         match done {
-            Ok(sites) => {
+            Ok((config, sites)) => {
+                // The files of secrets may have other names now. Of stores that are let go of nobody is told to ask here.
+                self.records.replace(publish(&config, &sites, self.address));
                 self.stores.retain(Some(&sites));
                 tracing::info!(sites = sites.iter().count(), "the configuration was read anew");
             }
@@ -244,8 +250,8 @@ fn secret_file(config: &Config, api_key: &str) -> Option<PathBuf> {
 }
 
 /// Says beside every store who has it.
-fn publish(config: &Config, sites: &Sites, server: &Server) -> Vec<Record> {
-    let Some((address, secure)) = server.addresses().first().copied() else { return Vec::new() };
+fn publish(config: &Config, sites: &Sites, address: Option<(SocketAddr, bool)>) -> Vec<Record> {
+    let Some((address, secure)) = address else { return Vec::new() };
     let record = |site: &headcount::method::Site| {
         let serving = Serving {
             pid: std::process::id(),
@@ -352,7 +358,8 @@ mod tests {
         let config = origin.read().unwrap();
         let stores = Arc::new(Stores::default());
         let server = Server::bind(&config, &stores.sites(&config).unwrap()).unwrap();
-        let reload = Reload { origin, stores: Arc::clone(&stores), audit: None };
+        let reload =
+            Reload { origin, stores: Arc::clone(&stores), audit: None, records: Arc::default(), address: None };
         // Limits need a restart.
         fs::write(&file, format!("limits = {{ queue = 7 }}\n{listen}{}{}", site("one"), site("two"))).unwrap();
         reload.run(&server.handle());

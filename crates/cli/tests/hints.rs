@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{Run, Scratch};
+use rustix::process::Signal;
 use served::Served;
 
 const USERS: &str = "{\"UID\":\"a\",\"identities\":[{\"provider\":\"google\",\"providerUID\":\"1\"}]}\n\
@@ -163,4 +164,36 @@ fn an_export_is_resumed_in_the_store_alone() {
     let hint = hint(&scratch, &served, &["export", "s", "--resume", "u.csv"]);
     assert!(!hint.contains("headcount call"), "{hint}");
     assert!(hint.ends_with(&format!("stop it: kill {}", served.pid())), "{hint}");
+}
+
+#[test]
+fn hints_name_the_secret_that_there_is_after_a_reload() {
+    let scratch = scratch();
+    let served = Served::start(&scratch, &LISTEN);
+    let key = |args: &[&str]| {
+        scratch.run(&[&["site"], args, &["--config", "s.keys.toml", "--json"]].concat()).exits(0).json()
+    };
+    let site = key(&["list"])["sites"][0].clone();
+    let (api_key, old) = (site["apiKey"].as_str().unwrap(), site["secrets"][0]["file"].as_str().unwrap());
+    let reload = |times: usize| {
+        served.signal(Signal::HUP);
+        for _ in 0..6000 {
+            if served.said().matches("the configuration was read anew").count() == times {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("{}", served.said());
+    };
+    let rotated = key(&["key-add", "--site", api_key, "--rotate"]);
+    let new = rotated["secretFile"].as_str().unwrap();
+    reload(1);
+    key(&["key-revoke", "--site", api_key, "--secret", old]);
+    reload(2);
+    let hint = hint(&scratch, &served, &["get", "s", "a"]);
+    assert!(hint.contains(&format!("--secret-file {new} ")), "{hint}");
+    follow(&scratch, &hint).exits(0);
+    assert!(scratch.names().contains(&"s.serving".to_owned()));
+    drop(served);
+    assert!(!scratch.names().contains(&"s.serving".to_owned()));
 }
