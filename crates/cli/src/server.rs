@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, Permissions};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -84,17 +85,20 @@ struct Stores {
 
 impl Stores {
     fn sites(&self, config: &Config) -> Result<Sites, ConfigError> {
+        config.sites(|path| self.open(path))
+    }
+
+    /// The store at a canonical path.
+    fn open(&self, path: &Path) -> Result<Arc<Store>, headcount::Error> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        config.sites(|path| {
-            if let Some(store) = open.get(path) {
-                return Ok(Arc::clone(store));
-            }
-            let store = Store::open(path, &Options::default())?;
-            if let Some(recovery) = store.recovery() {
-                tracing::info!(store = %path.display(), "{recovery}");
-            }
-            Ok(Arc::clone(open.entry(path.to_path_buf()).or_insert(Arc::new(store))))
-        })
+        if let Some(store) = open.get(path) {
+            return Ok(Arc::clone(store));
+        }
+        let store = Store::open(path, &Options::default())?;
+        if let Some(recovery) = store.recovery() {
+            tracing::info!(store = %path.display(), "{recovery}");
+        }
+        Ok(Arc::clone(open.entry(path.to_path_buf()).or_insert(Arc::new(store))))
     }
 
     /// Closes every store that nobody uses any more but those of `sites`.
@@ -127,17 +131,20 @@ pub(crate) fn serve(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.listener.listen.map_or(Ok(()), |address| refuse_eavesdroppers(&args.listener, address))?;
     let audit = args.audit_log.as_deref().map(|path| AuditFile::open(path).map_err(|e| at(path, e))).transpose()?;
     logging::start(args.log_format, args.log_level, ui.is_colored(), audit.clone());
-    let file = match (&args.config, &args.store) {
-        (Some(file), _) => file.clone(),
-        (None, Some(store)) => first_start(store, ui)?,
+    let stores = Arc::new(Stores::default());
+    let (file, made) = match (&args.config, &args.store) {
+        (Some(file), _) => (file.clone(), None),
+        (None, Some(store)) => first_start(store, &stores)?,
         (None, None) => return Err(Failure::usage("there is neither a store nor a configuration")),
     };
     let origin = Origin { file, listener: args.listener.clone(), metrics: args.metrics };
     let config = origin.read()?;
     raise_limit(&config);
-    let stores = Arc::new(Stores::default());
     let sites = stores.sites(&config)?;
     let server = Server::bind(&config, &sites)?;
+    if let Some(made) = made {
+        made.keep(ui);
+    }
     let (records, address) = (Arc::<Records>::default(), server.addresses().first().copied());
     records.replace(publish(&config, &sites, address));
     greet(&config, &sites, &server, ui);
@@ -155,7 +162,7 @@ pub(crate) fn serve(args: &Args, ui: &Ui) -> Result<(), Failure> {
     Ok(ran?)
 }
 
-fn at(path: &Path, error: std::io::Error) -> Failure {
+fn at(path: &Path, error: io::Error) -> Failure {
     Failure::failed(format!("cannot open {}: {error}", path.display()))
 }
 
@@ -292,27 +299,49 @@ fn greet(config: &Config, sites: &Sites, server: &Server, ui: &Ui) {
     ui.note(&format!("try: {line}"));
 }
 
+/// The files that a first start made. Until they are kept they go again with this: a server that cannot start leaves no keys.
+#[derive(Debug)]
+struct Made {
+    config: PathBuf,
+    secret: PathBuf,
+    kept: bool,
+}
+
+impl Made {
+    fn keep(mut self, ui: &Ui) {
+        self.kept = true;
+        let (config, secret) = (self.config.display(), self.secret.display());
+        ui.note(&format!("made {config}, which names the key, and {secret}, for this user alone"));
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if !self.kept {
+            // The start's error is what counts. Should they stay, the next start takes them.
+            let _: [io::Result<()>; 2] = [&self.config, &self.secret].map(fs::remove_file);
+        }
+    }
+}
+
 /// The configuration beside a store; it and a secret are made where they are not there.
-fn first_start(store: &Path, ui: &Ui) -> Result<PathBuf, Failure> {
+fn first_start(store: &Path, stores: &Stores) -> Result<(PathBuf, Option<Made>), Failure> {
     let file = beside(store, ".keys.toml");
     if fs::exists(&file)? {
-        return Ok(file);
+        return Ok((file, None));
     }
-    // What is no store gets no keys.
-    drop(Store::open_read_only(store, &Options::default())?);
+    // What is no store gets no keys, and who has it keeps others from making or using some meanwhile.
+    drop(stores.open(&fs::canonicalize(store).unwrap_or_else(|_| store.to_path_buf()))?);
     let mut edit = ConfigEdit::open_or_new(&file)?;
-    if edit.is_new() {
-        let secret = edit.add_site_of_store(&random_api_key()?, store)?;
-        edit.save()?;
-        // Nobody else needs it, though it holds no secret.
-        fs::set_permissions(&file, Permissions::from_mode(0o600))?;
-        ui.note(&format!(
-            "made {}, which names the key, and {}, for this user alone",
-            file.display(),
-            secret.display()
-        ));
+    if !edit.is_new() {
+        return Ok((file, None));
     }
-    Ok(file)
+    let secret = edit.add_site_of_store(&random_api_key()?, store)?;
+    edit.save()?;
+    let made = Made { config: file.clone(), secret, kept: false };
+    // Nobody else needs it, though it holds no secret.
+    fs::set_permissions(&file, Permissions::from_mode(0o600))?;
+    Ok((file, Some(made)))
 }
 
 #[cfg(test)]

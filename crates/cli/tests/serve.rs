@@ -7,6 +7,7 @@ mod common;
 mod served;
 
 use std::fs;
+use std::net::TcpListener;
 
 use common::{Run, Scratch};
 use served::Served;
@@ -85,4 +86,24 @@ fn an_audit_line_that_cannot_be_written_is_in_the_log() {
     assert_eq!(errors.len(), 1, "{errors:?}");
     assert_eq!(errors[0]["path"], "/dev/full");
     assert!(errors[0]["error"].as_str().unwrap().contains("No space left"), "{errors:?}");
+}
+
+#[test]
+fn a_first_start_that_fails_leaves_no_keys() {
+    let scratch = Scratch::new();
+    scratch.run_with(&["import", "s", "-"], TWO).exits(0);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let keys = || scratch.names().into_iter().filter(|name| name.ends_with(".secret") || name.ends_with(".toml"));
+    scratch.run(&["serve", "s", "--listen", &address]).exits(1).says(&["cannot listen on ", &address]);
+    assert_eq!(keys().count(), 0, "{:?}", scratch.names());
+    drop(taken);
+    let served = Served::start(&scratch, &["s", "--listen", &address]);
+    served.wait_for("s.keys.toml, which names the key, and ");
+    assert_eq!(keys().count(), 2, "{:?}", scratch.names());
+    drop(served);
+    // What an earlier start made stays.
+    let _taken = TcpListener::bind(&address).unwrap();
+    scratch.run(&["serve", "s", "--listen", &address]).exits(1).says(&["cannot listen on "]);
+    assert_eq!(keys().count(), 2, "{:?}", scratch.names());
 }
