@@ -1,6 +1,6 @@
 //! Commands over a store that is served: the hint does what was asked for, or says that no call does.
 
-#![expect(clippy::unwrap_used, reason = "functions of tests, which clippy cannot see in a program of tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that fails panics")]
 
 mod common;
 #[path = "common/served.rs"]
