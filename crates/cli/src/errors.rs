@@ -1,12 +1,14 @@
 //! What the libraries' errors mean to who typed the command: the kind of failure, and a hint.
 
 use std::io;
+use std::path::Path;
 
 use headcount::{CheckError, Error, ExportError, ManifestError};
 use headcount_import::{ErrorKind, HandoverError, ImportError};
 use headcount_server::{ConfigError, EditError};
 
 use crate::failure::{Failure, Kind};
+use crate::serving::Serving;
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
@@ -23,13 +25,19 @@ impl From<Error> for Failure {
             Error::NotAStore { path, .. } if path.is_file() => {
                 (Kind::Failed, Some("the store comes first: a directory that `headcount import` made".to_owned()))
             }
-            Error::Locked { .. } => {
-                (Kind::Failed, Some("wait for the other process to end, then try again".to_owned()))
-            }
+            Error::Locked { path, pid } => (Kind::Failed, Some(lock_hint(path, *pid))),
             Error::Io { source, .. } => (Kind::Failed, io_hint(source)),
             error => (Kind::Failed, write_hint(error).map(str::to_owned)),
         };
         Self { kind, error: Box::new(error), hint }
+    }
+}
+
+/// What to do about a store that another process has: one that serves it does not end by itself.
+fn lock_hint(store: &Path, pid: Option<u32>) -> String {
+    match Serving::find(store, pid) {
+        Some(serving) => serving.hint(&format!(" (docs/API.md has its methods); {}", serving.stop())),
+        None => "wait for the other process to end, then try again".to_owned(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, Permissions};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use signal_hook::iterator::Signals;
 use crate::cmd::serve::{Args, Listener};
 use crate::failure::Failure;
 use crate::logging::{self, AuditFile};
-use crate::serving::{Record, Serving, beside};
+use crate::serving::{Record, Records, Serving, beside};
 use crate::ui::Ui;
 
 /// Files that a process needs besides those of connections.
@@ -84,17 +85,20 @@ struct Stores {
 
 impl Stores {
     fn sites(&self, config: &Config) -> Result<Sites, ConfigError> {
+        config.sites(|path| self.open(path))
+    }
+
+    /// The store at a canonical path.
+    fn open(&self, path: &Path) -> Result<Arc<Store>, headcount::Error> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        config.sites(|path| {
-            if let Some(store) = open.get(path) {
-                return Ok(Arc::clone(store));
-            }
-            let store = Store::open(path, &Options::default())?;
-            if let Some(recovery) = store.recovery() {
-                tracing::info!(store = %path.display(), "{recovery}");
-            }
-            Ok(Arc::clone(open.entry(path.to_path_buf()).or_insert(Arc::new(store))))
-        })
+        if let Some(store) = open.get(path) {
+            return Ok(Arc::clone(store));
+        }
+        let store = Store::open(path, &Options::default())?;
+        if let Some(recovery) = store.recovery() {
+            tracing::info!(store = %path.display(), "{recovery}");
+        }
+        Ok(Arc::clone(open.entry(path.to_path_buf()).or_insert(Arc::new(store))))
     }
 
     /// Closes every store that nobody uses any more but those of `sites`.
@@ -127,34 +131,38 @@ pub(crate) fn serve(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.listener.listen.map_or(Ok(()), |address| refuse_eavesdroppers(&args.listener, address))?;
     let audit = args.audit_log.as_deref().map(|path| AuditFile::open(path).map_err(|e| at(path, e))).transpose()?;
     logging::start(args.log_format, args.log_level, ui.is_colored(), audit.clone());
-    let file = match (&args.config, &args.store) {
-        (Some(file), _) => file.clone(),
-        (None, Some(store)) => first_start(store, ui)?,
+    let stores = Arc::new(Stores::default());
+    let (file, made) = match (&args.config, &args.store) {
+        (Some(file), _) => (file.clone(), None),
+        (None, Some(store)) => first_start(store, &stores)?,
         (None, None) => return Err(Failure::usage("there is neither a store nor a configuration")),
     };
     let origin = Origin { file, listener: args.listener.clone(), metrics: args.metrics };
     let config = origin.read()?;
     raise_limit(&config);
-    let stores = Arc::new(Stores::default());
     let sites = stores.sites(&config)?;
     let server = Server::bind(&config, &sites)?;
-    let records = publish(&config, &sites, &server);
+    if let Some(made) = made {
+        made.keep(ui);
+    }
+    let (records, address) = (Arc::<Records>::default(), server.addresses().first().copied());
+    records.replace(publish(&config, &sites, address));
     greet(&config, &sites, &server, ui);
     drop(sites);
-    let reload = Reload { origin, stores: Arc::clone(&stores), audit };
+    let reload = Reload { origin, stores: Arc::clone(&stores), audit, records: Arc::clone(&records), address };
     let (signals, thread) = watch_signals(server.handle(), reload)?;
     let ran = server.run();
     signals.close();
     // It has nothing left to wait for.
     let _joined: thread::Result<()> = thread.join();
     // Before anybody else can have the stores, and say so.
-    drop(records);
+    records.replace(Vec::new());
     stores.retain(None);
     ui.note("stopped");
     Ok(ran?)
 }
 
-fn at(path: &Path, error: std::io::Error) -> Failure {
+fn at(path: &Path, error: io::Error) -> Failure {
     Failure::failed(format!("cannot open {}: {error}", path.display()))
 }
 
@@ -175,21 +183,28 @@ struct Reload {
     origin: Origin,
     stores: Arc<Stores>,
     audit: Option<AuditFile>,
+    records: Arc<Records>,
+    /// What is listened on first, and whether with TLS.
+    address: Option<(SocketAddr, bool)>,
 }
 
 impl Reload {
     fn run(&self, server: &Handle) {
         headcount_server::reloading();
-        if let Some(Err(error)) = self.audit.as_ref().map(AuditFile::reopen) {
-            tracing::error!(%error, "the audit log cannot be opened anew");
+        if let Some(audit) = &self.audit
+            && let Err(error) = audit.reopen()
+        {
+            tracing::error!(path = %audit.path().display(), %error, "the audit log cannot be opened anew");
         }
         let done = self.origin.read().and_then(|config| {
             let sites = self.stores.sites(&config)?;
             server.reload(&config, &sites)?;
-            Ok(sites)
+            Ok((config, sites))
         });
         match done {
-            Ok(sites) => {
+            Ok((config, sites)) => {
+                // The files of secrets may have other names now. Of stores that are let go of nobody is told to ask here.
+                self.records.replace(publish(&config, &sites, self.address));
                 self.stores.retain(Some(&sites));
                 tracing::info!(sites = sites.iter().count(), "the configuration was read anew");
             }
@@ -242,8 +257,8 @@ fn secret_file(config: &Config, api_key: &str) -> Option<PathBuf> {
 }
 
 /// Says beside every store who has it.
-fn publish(config: &Config, sites: &Sites, server: &Server) -> Vec<Record> {
-    let Some((address, secure)) = server.addresses().first().copied() else { return Vec::new() };
+fn publish(config: &Config, sites: &Sites, address: Option<(SocketAddr, bool)>) -> Vec<Record> {
+    let Some((address, secure)) = address else { return Vec::new() };
     let record = |site: &headcount::method::Site| {
         let serving = Serving {
             pid: std::process::id(),
@@ -284,27 +299,49 @@ fn greet(config: &Config, sites: &Sites, server: &Server, ui: &Ui) {
     ui.note(&format!("try: {line}"));
 }
 
+/// The files that a first start made. Until they are kept they go again with this: a server that cannot start leaves no keys.
+#[derive(Debug)]
+struct Made {
+    config: PathBuf,
+    secret: PathBuf,
+    kept: bool,
+}
+
+impl Made {
+    fn keep(mut self, ui: &Ui) {
+        self.kept = true;
+        let (config, secret) = (self.config.display(), self.secret.display());
+        ui.note(&format!("made {config}, which names the key, and {secret}, for this user alone"));
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if !self.kept {
+            // The start's error is what counts. Should they stay, the next start takes them.
+            let _: [io::Result<()>; 2] = [&self.config, &self.secret].map(fs::remove_file);
+        }
+    }
+}
+
 /// The configuration beside a store; it and a secret are made where they are not there.
-fn first_start(store: &Path, ui: &Ui) -> Result<PathBuf, Failure> {
+fn first_start(store: &Path, stores: &Stores) -> Result<(PathBuf, Option<Made>), Failure> {
     let file = beside(store, ".keys.toml");
     if fs::exists(&file)? {
-        return Ok(file);
+        return Ok((file, None));
     }
-    // What is no store gets no keys.
-    drop(Store::open_read_only(store, &Options::default())?);
+    // What is no store gets no keys, and who has it keeps others from making or using some meanwhile.
+    drop(stores.open(&fs::canonicalize(store).unwrap_or_else(|_| store.to_path_buf()))?);
     let mut edit = ConfigEdit::open_or_new(&file)?;
-    if edit.is_new() {
-        let secret = edit.add_site_of_store(&random_api_key()?, store)?;
-        edit.save()?;
-        // Nobody else needs it, though it holds no secret.
-        fs::set_permissions(&file, Permissions::from_mode(0o600))?;
-        ui.note(&format!(
-            "made {}, which names the key, and {}, for this user alone",
-            file.display(),
-            secret.display()
-        ));
+    if !edit.is_new() {
+        return Ok((file, None));
     }
-    Ok(file)
+    let secret = edit.add_site_of_store(&random_api_key()?, store)?;
+    edit.save()?;
+    let made = Made { config: file.clone(), secret, kept: false };
+    // Nobody else needs it, though it holds no secret.
+    fs::set_permissions(&file, Permissions::from_mode(0o600))?;
+    Ok((file, Some(made)))
 }
 
 #[cfg(test)]
@@ -350,7 +387,8 @@ mod tests {
         let config = origin.read().unwrap();
         let stores = Arc::new(Stores::default());
         let server = Server::bind(&config, &stores.sites(&config).unwrap()).unwrap();
-        let reload = Reload { origin, stores: Arc::clone(&stores), audit: None };
+        let reload =
+            Reload { origin, stores: Arc::clone(&stores), audit: None, records: Arc::default(), address: None };
         // Limits need a restart.
         fs::write(&file, format!("limits = {{ queue = 7 }}\n{listen}{}{}", site("one"), site("two"))).unwrap();
         reload.run(&server.handle());

@@ -3,8 +3,10 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
+use std::mem;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use headcount_server::shell_quoted;
 use serde::{Deserialize, Serialize};
@@ -37,12 +39,33 @@ fn record_of(store: &Path) -> PathBuf {
 
 /// A record, for as long as this lives.
 #[derive(Debug)]
-pub(crate) struct Record(PathBuf);
+pub(crate) struct Record {
+    path: PathBuf,
+    /// Whether another record has taken its place.
+    replaced: bool,
+}
 
 impl Drop for Record {
     fn drop(&mut self) {
-        // One that stays names a process that is gone, and is not believed.
-        let _: io::Result<()> = fs::remove_file(&self.0);
+        if !self.replaced {
+            // One that stays names a process that is gone, and is not believed.
+            let _: io::Result<()> = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The records of a server.
+#[derive(Debug, Default)]
+pub(crate) struct Records(Mutex<Vec<Record>>);
+
+impl Records {
+    /// From now on there are these, and no others.
+    pub(crate) fn replace(&self, new: Vec<Record>) {
+        let mut records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for old in records.iter_mut() {
+            old.replaced = new.iter().any(|new| new.path == old.path);
+        }
+        drop(mem::replace(&mut *records, new));
     }
 }
 
@@ -62,13 +85,23 @@ impl Serving {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         file.write_all(&serde_json::to_vec(self)?)?;
         fs::rename(&new, &path)?;
-        Ok(Record(path))
+        Ok(Record { path, replaced: false })
     }
 
     /// The server that runs as process `pid` and holds `store`.
     pub(crate) fn find(store: &Path, pid: Option<u32>) -> Option<Self> {
         let record: Self = serde_json::from_slice(&fs::read(record_of(store)).ok()?).ok()?;
         (Some(record.pid) == pid).then_some(record)
+    }
+
+    /// Who has the store, and what to do about it.
+    pub(crate) fn hint(&self, to_do: &str) -> String {
+        format!("process {} serves it at {}{to_do}", self.pid, self.url)
+    }
+
+    /// What remains to do where no call does what is wanted.
+    pub(crate) fn stop(&self) -> String {
+        format!("to do this, stop it: kill {}", self.pid)
     }
 
     /// The command line that asks it, with `request`: a method and parameters.
@@ -120,6 +153,23 @@ mod tests {
         let record = serving.publish(&store).unwrap();
         assert_eq!(fs::read_to_string(&other).unwrap(), "of somebody else");
         assert_eq!(Serving::find(&store, Some(7)), Some(serving));
-        assert!(!record.0.is_symlink());
+        assert!(!record.path.is_symlink());
+    }
+
+    #[test]
+    fn a_record_that_is_replaced_stays_until_the_new_one_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, two] = ["one", "two"].map(|name| dir.path().join(name));
+        let found = |store: &Path| Serving::find(store, Some(7)).map(|serving| serving.api_key);
+        let publish = |store: &Path, api_key: &str| {
+            let (url, api_key) = ("http://127.0.0.1:8080".to_owned(), api_key.to_owned());
+            Serving { pid: 7, url, api_key, secret_file: None }.publish(store).unwrap()
+        };
+        let records = Records::default();
+        records.replace(vec![publish(&one, "3_a"), publish(&two, "3_b")]);
+        records.replace(vec![publish(&one, "3_c")]);
+        assert_eq!((found(&one).as_deref(), found(&two)), (Some("3_c"), None));
+        records.replace(Vec::new());
+        assert_eq!(found(&one), None);
     }
 }

@@ -14,29 +14,25 @@ use crate::ui::Ui;
 /// # Errors
 /// When there is no store, it is locked, damaged or of another version.
 pub(crate) fn open(path: &Path) -> Result<Store, Failure> {
-    Store::open_read_only(path, &Options::default()).map_err(|error| locked_by_server(path, error, None))
+    Ok(Store::open_read_only(path, &Options::default())?)
 }
 
-/// As [`open`]; when a server has the store, the error says how to ask that: by `request`, a method and parameters.
+/// As [`open`]; when a server has the store, the error says what does the same there, in the words of `instead`.
 ///
 /// # Errors
 /// As [`open`].
-pub(crate) fn open_or_ask(path: &Path, request: &str) -> Result<Store, Failure> {
-    Store::open_read_only(path, &Options::default()).map_err(|error| locked_by_server(path, error, Some(request)))
-}
-
-/// Names the server that has a store, where it is one.
-fn locked_by_server(path: &Path, error: Error, request: Option<&str>) -> Failure {
-    let Error::Locked { pid, .. } = &error else { return error.into() };
-    let Some(serving) = Serving::find(path, *pid) else { return error.into() };
-    let (pid, url) = (serving.pid, &serving.url);
-    let hint = match request {
-        Some(request) => format!("process {pid} serves it at {url}; ask that: {}", serving.call(request)),
-        None => {
-            format!("process {pid} serves it at {url} (docs/API.md has its methods); to do this, stop it: kill {pid}")
+pub(crate) fn open_or_ask(path: &Path, instead: impl FnOnce(&Serving) -> String) -> Result<Store, Failure> {
+    Store::open_read_only(path, &Options::default()).map_err(|error| {
+        let serving = match &error {
+            Error::Locked { path, pid } => Serving::find(path, *pid),
+            _ => None,
+        };
+        let failure = Failure::from(error);
+        match serving {
+            Some(serving) => failure.hint(serving.hint(&format!("; {}", instead(&serving)))),
+            None => failure,
         }
-    };
-    Failure::from(error).hint(hint)
+    })
 }
 
 /// Opens the store at `path` for writing, and tells what was recovered.
@@ -77,7 +73,7 @@ impl Destination {
             Ok(store) => return Ok(Self { store, made: None }),
             Err(Error::NotFound { .. }) => Made::Directory,
             Err(Error::NotAStore { .. }) if is_empty_dir(path) => Made::Content(fs::metadata(path)?.permissions()),
-            Err(error) => return Err(locked_by_server(path, error, None)),
+            Err(error) => return Err(error.into()),
         };
         if rehearsal {
             return Ok(Self { store: Store::temporary()?, made: None });
@@ -140,7 +136,7 @@ pub(crate) fn write_or_make<T>(
 /// # Errors
 /// That of the work, or else that of opening or closing.
 pub(crate) fn write<T>(path: &Path, ui: &Ui, work: impl FnOnce(&Store) -> Result<T, Failure>) -> Result<T, Failure> {
-    let store = open_to_write(path, ui).map_err(|error| locked_by_server(path, error, None))?;
+    let store = open_to_write(path, ui)?;
     let done = work(&store);
     let closed = store.close();
     let done = done?;

@@ -2,6 +2,7 @@
 
 use headcount::{Status, User};
 use serde::Serialize;
+use serde_json::Value;
 
 /// `{"UID":…,"status":"pending","identities":[…]}`; without `status` when registered.
 #[derive(Debug, Serialize)]
@@ -18,6 +19,11 @@ struct IdentityObject<'a> {
     provider: &'a str,
     #[serde(rename = "providerUID")]
     provider_uid: &'a str,
+}
+
+/// An identity as it stands in such an object, and nowhere else: quotes inside of values are escaped.
+pub(crate) fn identity_json(provider: &str, provider_uid: &str) -> String {
+    format!("{{\"provider\":{},\"providerUID\":{}}}", Value::from(provider), Value::from(provider_uid))
 }
 
 impl<'a> From<&'a User> for UserObject<'a> {
@@ -43,6 +49,7 @@ mod tests {
         let user = User::new("a\"b").with_identity("site", "1");
         let json = |user: &User| serde_json::to_string(&UserObject::from(user)).unwrap();
         assert_eq!(json(&user), r#"{"UID":"a\"b","identities":[{"provider":"site","providerUID":"1"}]}"#);
+        assert!(json(&user).contains(&identity_json("site", "1")));
         let user = User::new("é").with_status(Status::Pending);
         assert_eq!(json(&user), r#"{"UID":"é","status":"pending","identities":[]}"#);
     }

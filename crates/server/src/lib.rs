@@ -18,6 +18,7 @@ mod service;
 mod shared;
 mod slots;
 mod tls;
+mod tokens;
 mod transfer;
 mod watch;
 mod watched;

@@ -2,11 +2,11 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use headcount::method::{Api, FileTokens, NoncesInUse, Settings, Sites};
+use headcount::method::{Api, NoncesInUse, Settings, Sites};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch as stage;
 
@@ -19,6 +19,7 @@ use crate::notify;
 use crate::registry::Full;
 use crate::shared::Shared;
 use crate::tls::{self, Certificate, TlsError};
+use crate::tokens::Tokens;
 
 /// How often the rules of time are looked at.
 const TICK: Duration = Duration::from_millis(200);
@@ -173,19 +174,20 @@ impl Server {
         };
         let mut api = Api::new(sites.clone(), settings, started);
         if let Some(path) = &config.tokens {
-            let tokens = FileTokens::open(path);
-            let tokens = tokens.map_err(|source| ServerError::Tokens { path: path.clone(), source })?;
-            api = api.with_tokens(Arc::new(tokens));
-            let mut nonces = path.clone().into_os_string();
-            nonces.push(".nonces");
+            let tokens = Tokens::open(path).map_err(|source| ServerError::Tokens { path: path.clone(), source })?;
+            let tokens = Arc::new(tokens);
+            api = api.with_tokens(Arc::<Tokens>::clone(&tokens));
+            let nonces = Tokens::nonces(path);
             // A directory in which nothing can be written was always good enough for signed requests.
-            match api.keep_nonces(Path::new(&nonces)) {
+            match api.keep_nonces(&nonces) {
                 Ok(()) => {}
                 Err(error) if error.get_ref().is_some_and(|error| error.is::<NoncesInUse>()) => {
                     return Err(ServerError::TokensInUse { path: path.clone() });
                 }
-                Err(error) => tracing::warn!(path = %Path::new(&nonces).display(), %error, "{UNKEPT}"),
+                Err(error) => tracing::warn!(path = %nonces.display(), %error, "{UNKEPT}"),
             }
+            // No other server makes files of these names now.
+            tokens.probe();
         }
         if let Ok(per_second @ 1..) = u32::try_from(config.limits.requests_per_second) {
             api = api.with_limiter(Arc::new(KeyLimiter::new(per_second)));
@@ -265,7 +267,8 @@ impl Server {
             tasks.push(tokio::spawn(admin::serve(listener, Arc::clone(&shared), Arc::clone(&handle.api))));
         }
         tasks.push(tokio::spawn(tick(Arc::clone(&shared))));
-        tasks.push(tokio::spawn(sweep(Arc::clone(&handle.api))));
+        let nonces = handle.fixed.tokens.as_deref().map(Tokens::nonces).unwrap_or_default();
+        tasks.push(tokio::spawn(sweep(Arc::clone(&handle.api), nonces)));
         notify::ready();
         let mut stage = handle.stage.subscribe();
         // The sender is in `handle`: it cannot be gone.
@@ -389,14 +392,14 @@ async fn tick(shared: Arc<Shared>) {
     }
 }
 
-/// Lets go of nonces and snapshots that have had their time.
-async fn sweep(api: Arc<Api>) {
+/// Lets go of nonces and snapshots that have had their time. `nonces` is where the former are kept.
+async fn sweep(api: Arc<Api>, nonces: PathBuf) {
     let mut interval = tokio::time::interval(SWEEP);
     loop {
         interval.tick().await;
         api.sweep(clock::now());
         if let Some(error) = api.nonces_fault() {
-            tracing::error!(%error, "{UNKEPT}");
+            tracing::error!(path = %nonces.display(), %error, "{UNKEPT}");
         }
     }
 }

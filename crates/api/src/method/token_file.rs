@@ -37,16 +37,34 @@ impl FileTokens {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self, table: &Table) -> io::Result<()> {
-        let records: Vec<&TokenRecord> = table.0.values().collect();
+    /// Tries whether the file can be replaced, by making another beside it, which goes again: a place that cannot be written
+    /// is found before somebody asks for a token. The disk may be full all the same later on.
+    ///
+    /// # Errors
+    /// Those of making and removing it. Nothing else depends on it: tokens that are there are found.
+    pub fn probe(&self) -> io::Result<()> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (new, _) = self.create()?;
+        fs::remove_file(new)
+    }
+
+    /// The file that is to replace the one that is there, empty.
+    fn create(&self) -> io::Result<(PathBuf, File)> {
         let mut new = self.path.clone().into_os_string();
         new.push(".new");
+        let new = PathBuf::from(new);
         // What a crash left is ours, and may have another mode.
         match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        Ok((new, file))
+    }
+
+    fn write(&self, table: &Table) -> io::Result<()> {
+        let records: Vec<&TokenRecord> = table.0.values().collect();
+        let (new, mut file) = self.create()?;
         file.write_all(&serde_json::to_vec(&records)?)?;
         file.sync_all()?;
         fs::rename(&new, &self.path)?;

@@ -11,6 +11,7 @@ use headcount::{Changed, User};
 
 use crate::errors::DAMAGE;
 use crate::failure::{Failure, Kind, Outcome};
+use crate::serving::Serving;
 use crate::store;
 use crate::ui;
 use crate::wire::UserObject;
@@ -65,7 +66,7 @@ struct SeqObject {
 /// # Errors
 /// When the store cannot be read, no longer holds the changes, or standard output cannot be written.
 pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
-    let snapshot = store::open_or_ask(&args.store, &format!("since={}", args.since))?.snapshot();
+    let snapshot = store::open_or_ask(&args.store, |serving| instead(args, serving))?.snapshot();
     let seq = SeqObject { seq: snapshot.seq() };
     let mut out = Out::new(args.format)?;
     let mut failed = None;
@@ -79,6 +80,17 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
     failed.map_or(Ok(()), Err)?;
     out.finish(&seq)?;
     Ok(Outcome::Done)
+}
+
+/// What a server that has the store is asked for the same changes. Only of a call to a file the end says the seq.
+fn instead(args: &Args, serving: &Serving) -> String {
+    let (format, otherwise) = match args.format {
+        FormatArg::Ndjson => ("ndjson", ""),
+        FormatArg::Csv => ("csv", "whose first column is upsert or delete, and "),
+    };
+    let what = format!("since={} format={format} fields=uid,provider,providerUID,status", args.since);
+    let call = serving.call(&format!("{what} includePendingUsers=true -o FILE"));
+    format!("ask that: {call} ({otherwise}whose last message is the seq to go on from)")
 }
 
 /// Standard output in one of the formats.

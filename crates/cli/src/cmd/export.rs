@@ -19,6 +19,7 @@ use headcount_server::shell_quoted;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::cancel_on_signals;
 use crate::progress::{Rate, watch};
+use crate::serving::Serving;
 use crate::size::{human_bytes, human_count};
 use crate::store;
 use crate::ui::{self, Ui};
@@ -265,7 +266,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     }
     let file = args.resume.as_deref().or(file);
     let progress = Arc::new(Progress::default());
-    let store = store::open_or_ask(&args.store, &request(args, format))?;
+    let store = store::open_or_ask(&args.store, |serving| instead(args, format, compression, serving))?;
     cancel_on_signals(&progress)?;
     let export = export(args, &store.snapshot(), format, &progress).compress(compression);
     progress.set_phase("exporting");
@@ -293,6 +294,27 @@ fn refuse_terminal() -> Result<(), Failure> {
     Ok(())
 }
 
+/// What a server that has the store does in place of an export, and what it does not.
+fn instead(args: &Args, format: Format, compression: Option<Compression>, serving: &Serving) -> String {
+    if args.resume.is_some() {
+        return format!("an export that broke off goes on from the store alone; {}", serving.stop());
+    }
+    let call = serving.call(&request(args, format));
+    let left_out = [
+        (args.csv_formula_guard, "--csv-formula-guard"),
+        (args.call_id.is_some(), "--call-id"),
+        (args.time.is_some(), "--time"),
+        (args.manifest, "--manifest"),
+        (compression.is_some(), "--compress"),
+        (args.fsync, "--fsync"),
+    ];
+    let left_out: Vec<_> = left_out.iter().filter(|(given, _)| *given).map(|(_, option)| *option).collect();
+    if left_out.is_empty() {
+        return format!("ask that: {call}");
+    }
+    format!("ask that: {call} (without {}, which no call has; {})", left_out.join(", "), serving.stop())
+}
+
 /// What a server that has the store is asked for the same users.
 fn request(args: &Args, format: Format) -> String {
     let mut words = vec![format!("format={format}")];
@@ -301,7 +323,9 @@ fn request(args: &Args, format: Format) -> String {
     words.extend(args.after.as_ref().map(|uid| shell_quoted(Path::new(&format!("after={uid}")))));
     words.extend(args.since.map(|seq| format!("since={seq}")));
     words.extend(args.include_pending.then(|| "includPendingUsers=true".to_owned()));
-    words.extend(args.output.as_deref().map(|file| format!("-o {}", shell_quoted(file))));
+    // Answers are not compressed, and not to be named as if they were.
+    let plain = |file: &Path| if Compression::of_path(file).is_some() { file.with_extension("") } else { file.into() };
+    words.extend(args.output.as_deref().map(|file| format!("-o {}", shell_quoted(&plain(file)))));
     words.join(" ")
 }
 
