@@ -18,6 +18,7 @@ use headcount_server::shell_quoted;
 
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::cancel_on_signals;
+use crate::output::expect_outside_stores;
 use crate::progress::{Rate, watch};
 use crate::size::{human_bytes, human_count};
 use crate::store;
@@ -241,6 +242,7 @@ fn time(text: &str) -> Result<String, String> {
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     let started = Instant::now();
     let file = args.output.as_deref().filter(|path| *path != Path::new("-"));
+    file.or(args.resume.as_deref()).map_or(Ok(()), expect_outside_stores)?;
     let record = args.resume.as_deref().map(|path| begun(args, path)).transpose()?;
     let (named, packed) = file.map(of_name).unwrap_or_default();
     let compression = args.compress.map_or(packed, |Compress(given)| given);
