@@ -67,7 +67,7 @@ pub use headcount_store::{
     Backend, BackupReport, Batch, BulkLoad, Changed, Commit, CompactReport, Compaction, Durability, EraseReport, Error,
     Existing, LoadOptions, LoadReport, Loss, OnConflict, OnDuplicate, Options, Place, Precondition, Recovery, Refusal,
     RefuseReason, RejectReason, Rejection, RowKind, SalvageReport, SalvagedBy, SegmentStats, Shard, Snapshot, Stats,
-    Store, UserGuard, Users, VerifyReport, Work, salvage,
+    Store, UserGuard, Users, VerifyReport, Work, salvage, store_around,
 };
 
 /// The README's examples are compiled and run with the documentation tests.

@@ -79,7 +79,7 @@ pub(crate) enum Command {
     Erase(cmd::erase::Args),
     /// Carry out operations from a file or standard input, in batches that are made whole or not at all
     Apply(cmd::apply::Args),
-    /// Write every user of a store as JSON, CSV or NDJSON, from one point in time
+    /// Write the users of a store, pending ones if asked for, as JSON, CSV or NDJSON, from one point in time
     Export(cmd::export::Args),
     /// Check that an exported file is whole and unchanged
     Check(cmd::check::Args),

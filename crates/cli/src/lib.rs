@@ -24,23 +24,41 @@ pub mod synthetic;
 mod ui;
 mod wire;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _};
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Output, When};
 use crate::failure::{Failure, Kind, Outcome};
 use crate::ui::Ui;
 
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let matches = Cli::command().color(help_color()).get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let parsed = Cli::command().color(help_color()).try_get_matches();
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(answer) => return say(&answer),
+    };
     let ui = Ui::new(&cli.output);
     match run(&cli.command, &ui) {
         Ok(outcome) => ExitCode::from(outcome.code()),
         Err(failure) => end(&failure, &ui),
+    }
+}
+
+/// Writes help and versions to standard output, which can fail, and what is wrong with the command line to standard error.
+fn say(answer: &clap::Error) -> ExitCode {
+    if answer.use_stderr() {
+        answer.exit();
+    }
+    match answer.print().and_then(|()| std::io::stdout().flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let output = Output { quiet: false, progress: When::Auto, color: When::Auto };
+            end(&ui::stdout_failure(error), &Ui::new(&output))
+        }
     }
 }
 

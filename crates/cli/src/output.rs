@@ -1,4 +1,5 @@
-//! Where `generate` and `--rejects` write: standard output, or a file that takes its name only when it is whole.
+//! Where commands write: never into a store; and for `generate` and `--rejects`, standard output, or a file that takes its
+//! name only when it is whole.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -7,7 +8,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _}
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use headcount::follow_links;
+use headcount::{follow_links, store_around};
 use tempfile::NamedTempFile;
 
 use crate::failure::Failure;
@@ -46,7 +47,7 @@ impl Target {
     /// Opens `path`; standard output for `-` or none.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When it lies in a store, or cannot be written.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = named(path) else {
             return Ok(Self {
@@ -55,6 +56,7 @@ impl Target {
                 begun: false,
             });
         };
+        expect_outside_stores(path)?;
         let name = path.to_path_buf();
         let kind = open_named(path).map_err(|source| Failure::failed(WriteError { path: name.clone(), source }))?;
         Ok(Self { kind, name, begun: false })
@@ -79,6 +81,18 @@ impl Target {
             }
         }
     }
+}
+
+/// Refuses a file in a store, whose files are its own: one that takes the name of its manifest is the end of it.
+///
+/// # Errors
+/// When the file, or what it is a link to, would lie in a store.
+pub(crate) fn expect_outside_stores(path: &Path) -> Result<(), Failure> {
+    // Who opens it says that links lead in a circle.
+    let place = follow_links(path).unwrap_or_else(|_| path.to_path_buf());
+    let Some(store) = store_around(place) else { return Ok(()) };
+    let text = format!("{} lies in the store {}, whose files are its own", path.display(), store.display());
+    Err(Failure::usage(text).hint("name a file outside of stores"))
 }
 
 /// The file that is named; none for standard output.

@@ -22,6 +22,7 @@ use signal_hook::iterator::Signals;
 use crate::cmd::serve::{Args, Listener};
 use crate::failure::Failure;
 use crate::logging::{self, AuditFile};
+use crate::output::expect_outside_stores;
 use crate::serving::{Record, Records, Serving, beside};
 use crate::ui::Ui;
 
@@ -129,6 +130,7 @@ impl Stores {
 pub(crate) fn serve(args: &Args, ui: &Ui) -> Result<(), Failure> {
     // Before anything is made.
     args.listener.listen.map_or(Ok(()), |address| refuse_eavesdroppers(&args.listener, address))?;
+    args.audit_log.as_deref().map_or(Ok(()), expect_outside_stores)?;
     let audit = args.audit_log.as_deref().map(|path| AuditFile::open(path).map_err(|e| at(path, e))).transpose()?;
     logging::start(args.log_format, args.log_level, ui.is_colored(), audit.clone());
     let stores = Arc::new(Stores::default());

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::MetadataExt as _;
 
 use clap::builder::styling::{AnsiColor, Style};
 
@@ -179,6 +180,17 @@ fn json_line(value: &impl serde::Serialize) -> Result<String, Failure> {
 /// When it cannot be duplicated; it may be closed.
 pub(crate) fn stdout_file() -> Result<File, Failure> {
     io::stdout().as_fd().try_clone_to_owned().map(File::from).map_err(stdout_failure)
+}
+
+/// Whether standard output and standard error go to one file or pipe.
+#[must_use]
+pub(crate) fn is_one_place() -> bool {
+    let place = |fd: BorrowedFd<'_>| {
+        let found = fd.try_clone_to_owned().map(File::from).and_then(|file| file.metadata());
+        found.map(|found| (found.dev(), found.ino())).ok()
+    };
+    let out = place(io::stdout().as_fd());
+    out.is_some() && out == place(io::stderr().as_fd())
 }
 
 /// A failure to write standard output.

@@ -209,6 +209,11 @@ fn errors_are_told_and_leave_files_as_they_were() {
     assert_eq!((scratch.read("f.json"), names(&scratch)), ("old".to_owned(), vec!["f.json".to_owned()]));
     let signature = answer(200, &[JSON], error(403_003, "Invalid request signature", "sig"));
     call(&scratch, &Server::new([signature]), &[]).exits(1).says(&["hint: is it the secret of this apiKey"]);
+    // Where both are read together, the message has a line of its own.
+    let (server, both) = (Server::new([refused()]), fs::File::create(scratch.path("both")).unwrap());
+    let mut command = scratch.command(&["call", &server.url, "--api-key", "3_a", "--secret-file", "k.secret"]);
+    command.stdout(both.try_clone().unwrap()).stderr(both).status().unwrap();
+    assert!(scratch.read("both").starts_with(&format!("{text}\nerror: 400006")), "{}", scratch.read("both"));
 }
 
 #[test]

@@ -51,6 +51,32 @@ fn counts_agree_with_stats() {
 }
 
 #[test]
+fn pending_users_that_are_left_out_are_counted() {
+    const TEXT: &str = " pending users were left out: --include-pending writes them too";
+    let scratch = Scratch::new();
+    let mix = ["--pending-percent", "30", "--bare-percent", "100"];
+    scratch.run(&[&["generate", "--users", "2000", "-o", "u.ndjson"], &mix[..]].concat()).exits(0);
+    scratch.run(&["import", "s", "u.ndjson"]).exits(0);
+    let pending = scratch.run(&["stats", "s", "--json"]).exits(0).json()["pending"].clone();
+    for more in [&["-o", "f"][..], &[], &["--format", "auth0"], &["--format", "firebase", "-o", "f"]] {
+        scratch.run(&[&["export", "s"], more].concat()).exits(0).says(&[&format!("  {pending}{TEXT}")]);
+        let run = scratch.run(&[&["export", "s", "--include-pending"], more].concat());
+        assert!(!run.err.contains(TEXT), "{}", run.err);
+    }
+    for format in ["json", "keycloak"] {
+        let summary = scratch.run(&["export", "s", "--format", format, "-o", "f", "--json"]).exits(0).json();
+        assert_eq!(summary["pendingLeftOut"], pending);
+    }
+    // How many a page leaves out nobody has counted, and changes list them.
+    for more in [&["--limit", "5"][..], &["--after", "a"], &["--since", "0"], &["--quiet"]] {
+        let run = scratch.run(&[&["export", "s", "-o", "f"], more].concat()).exits(0);
+        assert!(!run.err.contains(TEXT), "{}", run.err);
+        let run = scratch.run(&[&["export", "s", "-o", "f", "--json"], more].concat()).exits(0);
+        assert_eq!(run.json().get("pendingLeftOut").is_some(), more == ["--quiet"]);
+    }
+}
+
+#[test]
 fn the_format_follows_the_extension_unless_given() {
     let scratch = Scratch::new();
     scratch.store("10");

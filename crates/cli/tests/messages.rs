@@ -81,6 +81,18 @@ fn a_wrong_command_line_is_2() {
 }
 
 #[test]
+fn help_that_cannot_be_written_is_1() {
+    let scratch = Scratch::new();
+    for args in [&["--help"][..], &["help"], &["help", "import"], &["export", "--help"], &["--version"], &["-V"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = scratch.command(args).stdout(full).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        assert!(said.contains("cannot write standard output"), "{args:?}: {said}");
+    }
+}
+
+#[test]
 fn colours_are_for_terminals_and_those_who_ask() {
     let scratch = Scratch::new();
     let plain = scratch.run(&["stats", "nothing"]).exits(1);

@@ -9,7 +9,7 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
-use common::{Run, Scratch};
+use common::{Run, Scratch, content};
 
 const GOOD: &str = "{\"UID\":\"a\",\"identities\":[{\"provider\":\"google\",\"providerUID\":\"1\"}]}\n";
 const BAD: &str = "{\"UID\":5}\n";
@@ -136,4 +136,46 @@ fn a_report_that_cannot_be_written_does_not_hide_what_was_done() {
     scratch.write("ops", "{\"op\":\"put\",\"UID\":\"x\"}\n{\"op\":\"put\",\"UID\":\"y\"}\n");
     full(&["apply", "s", "ops", "--batch", "1", "--acks"]).exits(1).says(&["cannot write", "line 1 was applied"]);
     scratch.run(&["get", "s", "x"]).exits(0);
+}
+
+/// A file that takes the name of a store's manifest is the end of that store, and others are removed as leftovers.
+#[test]
+fn no_output_lands_in_a_store() {
+    let scratch = Scratch::new();
+    scratch.write("u.ndjson", [GOOD, BAD].concat());
+    scratch.write("secret", "c2VjcmV0");
+    fs::set_permissions(scratch.path("secret"), Permissions::from_mode(0o600)).unwrap();
+    scratch.run(&["import", "s", "u.ndjson", "--skip-invalid"]).exits(3);
+    scratch.run(&["import", "t", "u.ndjson", "--skip-invalid"]).exits(3);
+    symlink("s/MANIFEST", scratch.path("to-manifest")).unwrap();
+    symlink("s/none.json", scratch.path("to-none")).unwrap();
+    symlink("s", scratch.path("to-store")).unwrap();
+    let before = content(&scratch.path("s"));
+    let import: &[&str] = &["import", "t", "u.ndjson", "--skip-invalid", "--rejects"];
+    let call: &[&str] = &["call", "http://127.0.0.1:9", "--api-key", "k", "--secret-file", "secret", "-o"];
+    let left: &[&str] = &["export", "t", "--format", "firebase", "-o", "f", "--allow-partial", "--rejects"];
+    for command in [
+        &["export", "s", "-o"][..],
+        &["export", "t", "--resume"],
+        &["export", "t", "--format", "auth0", "-o"],
+        left,
+        import,
+        call,
+        &["generate", "--users", "10", "-o"],
+        &["serve", "s", "--audit-log"],
+    ] {
+        for place in ["s/MANIFEST", "s/users.json", "s/tmp/users.json", "to-manifest", "to-none", "to-store/LOCK"] {
+            scratch.run(&[command, &[place]].concat()).exits(2).says(&[place, "lies in the store", "hint: "]);
+        }
+        assert_eq!(content(&scratch.path("s")), before, "{command:?}");
+    }
+    scratch.run(&["verify", "s"]).exits(0);
+    // Of a damaged store there is still something to rescue.
+    fs::write(scratch.path("s/MANIFEST"), "").unwrap();
+    fs::write(scratch.path("s/MANIFEST.prev"), &fs::read(scratch.path("t/MANIFEST")).unwrap()[..20]).unwrap();
+    scratch.run(&["export", "t", "-o", "s/users.json"]).exits(2);
+    // A directory that has a file of that name is no store.
+    fs::create_dir(scratch.path("d")).unwrap();
+    scratch.write("d/MANIFEST", "Manifest-Version: 1.0\n");
+    scratch.run(&["export", "t", "-o", "d/MANIFEST"]).exits(0);
 }

@@ -14,6 +14,10 @@ pub(crate) enum Column {
     Provider,
     ProviderUid,
     Status,
+    /// Of our own exports of changes, `export --since`: `upsert` or `delete`.
+    Change,
+    /// Of our own `changes`: `true` or `false`.
+    Deleted,
     Ignored,
 }
 
@@ -24,14 +28,26 @@ impl Column {
         Self::known().into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map_or(Self::Ignored, |(_, c)| c)
     }
 
-    const fn known() -> [(&'static str, Self); 4] {
-        [("uid", Self::Uid), ("provider", Self::Provider), ("providerUID", Self::ProviderUid), ("status", Self::Status)]
+    const fn known() -> [(&'static str, Self); 6] {
+        [
+            ("uid", Self::Uid),
+            ("provider", Self::Provider),
+            ("providerUID", Self::ProviderUid),
+            ("status", Self::Status),
+            ("change", Self::Change),
+            ("deleted", Self::Deleted),
+        ]
+    }
+
+    /// Whether an import cannot do without it.
+    const fn is_needed(self) -> bool {
+        matches!(self, Self::Uid | Self::Provider | Self::ProviderUid)
     }
 }
 
 /// Whether a column of this name is one that an import cannot do without.
 pub(crate) fn is_needed_column(name: &str) -> bool {
-    !matches!(Column::of(name), Column::Status | Column::Ignored)
+    Column::of(name).is_needed()
 }
 
 /// A header.
@@ -67,7 +83,7 @@ impl Header {
         let columns: Vec<Column> = names.iter().map(|n| Column::of(n)).collect();
         for (name, column) in Column::known() {
             match columns.iter().filter(|&&c| c == column).count() {
-                0 if column == Column::Status => {}
+                0 if !column.is_needed() => {}
                 0 => return Err(problem(&format!("has no column {name}"), &found, hint(&names, name))),
                 1 => {}
                 n => return Err(problem(&format!("has {n} columns {name}"), &found, plain)),

@@ -103,6 +103,25 @@ pub enum BadRecord {
     /// A status that does not exist.
     #[error("status is {0:?}: expected \"registered\" or \"pending\"")]
     Status(String),
+    /// A record of what changed that says that its user is gone.
+    #[error(
+        "{0} says that this user is gone, which is a change and no user: import an export that was made without --since, \
+         and delete users with `headcount delete`"
+    )]
+    Deleted(String),
+    /// An operation where a user was expected.
+    #[error("\"op\" makes this an operation, which is no user: `headcount apply` carries operations out")]
+    IsOperation,
+    /// A column of our own changes that says something unknown.
+    #[error("{column} is {found:?}: expected {expected}")]
+    Change {
+        /// The column.
+        column: &'static str,
+        /// What it can say.
+        expected: &'static str,
+        /// What it says.
+        found: String,
+    },
     /// A row of Firebase's CSV that is not one: a comma or a line break in a text that is not quoted.
     #[error(
         "expected {expected} fields as most rows have, the third of them true or false and the 24th a time in digits; \
@@ -131,6 +150,9 @@ impl BadRecord {
             Self::Utf8 => "invalid-utf8",
             Self::Json(_) => "invalid-json",
             Self::Shape(_) | Self::Operation(_) => "wrong-shape",
+            Self::Deleted(_) => "deleted",
+            Self::IsOperation => "operation",
+            Self::Change { .. } => "unknown-change",
             Self::Quotes(_) => "invalid-csv",
             Self::Fields { .. } | Self::FirebaseRow { .. } => "field-count",
             Self::Ldif(_) => "invalid-ldif",
@@ -191,6 +213,12 @@ pub enum BadDocument {
     /// The document is the report of a failed export.
     #[error("the document reports a failed export{0}: nothing was loaded; export again")]
     FailedExport(String),
+    /// The document is of what changed, and names users who are gone.
+    #[error(
+        "\"deletedUIDs\" names {0} users who are gone: the document is of changes, and no list of users; nothing was loaded; \
+         import an export that was made without --since, or one as NDJSON or CSV, of which --skip-invalid loads the users"
+    )]
+    DeletedUsers(u64),
     /// A declared count that is not what was read.
     #[error(
         "the document declares {what} {declared}, but {found} were read: it is incomplete or was edited; \

@@ -313,14 +313,19 @@ pub(crate) struct Envelope {
     error_code: Option<i64>,
     error_message: Option<Value>,
     error_details: Option<Value>,
+    /// UIDs of users who are gone, in an export of our own of what changed.
+    deleted: u64,
 }
 
 impl Envelope {
-    /// Refuses the report of a failed export, and a document without users.
+    /// Refuses the report of a failed export, changes that have deletions among them, and a document without users.
     pub(crate) fn check(&self) -> Result<(), BadDocument> {
         let failed = self.error_code.is_some_and(|c| c != 0) || self.status_code.is_some_and(|c| c != 200);
         if failed {
             return Err(BadDocument::FailedExport(self.failure()));
+        }
+        if self.deleted > 0 {
+            return Err(BadDocument::DeletedUsers(self.deleted));
         }
         if self.has_users { Ok(()) } else { Err(BadDocument::NoUsers) }
     }
@@ -373,8 +378,16 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope, A::Error> {
-        const KEYS: [&str; 7] =
-            ["users", "usersCount", "identitiesCount", "statusCode", "errorCode", "errorMessage", "errorDetails"];
+        const KEYS: [&str; 8] = [
+            "users",
+            "usersCount",
+            "identitiesCount",
+            "statusCode",
+            "errorCode",
+            "errorMessage",
+            "errorDetails",
+            "deletedUIDs",
+        ];
         let mut once = KEYS.map(Once::new);
         let mut envelope = Envelope::default();
         while let Some(key) = map.next_key::<String>()? {
@@ -392,6 +405,7 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
                 "errorCode" => envelope.error_code = Some(map.next_value()?),
                 "errorMessage" => envelope.error_message = Some(map.next_value()?),
                 "errorDetails" => envelope.error_details = Some(map.next_value()?),
+                "deletedUIDs" => envelope.deleted = map.next_value::<Skipped>()?.elements,
                 _ => map.next_value::<Skipped>().map(|_| ())?,
             }
         }

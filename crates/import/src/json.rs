@@ -139,6 +139,16 @@ fn reason_of(e: &serde_json::Error) -> BadRecord {
 /// alone, so that it counts in all of them.
 const IS_REGISTERED: &str = "isRegistered";
 
+/// Whether the member is of a change or of an operation of our own: to read one as a user would bring back who is gone, or
+/// take identities away.
+fn no_user(key: &str, value: Skipped) -> Option<BadRecord> {
+    match key {
+        "deleted" if value.flag == Some(true) => Some(BadRecord::Deleted("\"deleted\":true".to_owned())),
+        "op" => Some(BadRecord::IsOperation),
+        _ => None,
+    }
+}
+
 /// Reads the members of a user object into a row.
 pub(crate) struct UserReader<'r> {
     pub(crate) row: &'r mut RowBuf,
@@ -228,7 +238,10 @@ impl<'de> Visitor<'de> for &mut UserReader<'_> {
         while let Some(key) = map.next_key_seed(Text("an object key"))? {
             if !self.member(&key, &mut seen, &mut map)? {
                 let value = map.next_value::<Skipped>()?;
-                incomplete |= key == IS_REGISTERED && value.is_false;
+                incomplete |= key == IS_REGISTERED && value.flag == Some(false);
+                if let Some(reason) = no_user(&key, value) {
+                    return Err(self.refuse(reason));
+                }
             }
         }
         if incomplete {
@@ -373,8 +386,10 @@ impl<'de> Visitor<'de> for Text {
 /// A value that is not used, read with the parser's limit on nesting, which skipping in `serde_json` does not have.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Skipped {
-    /// Whether it is `false`, also as text.
-    is_false: bool,
+    /// Its truth value, also as text.
+    flag: Option<bool>,
+    /// How many elements it has as an array.
+    pub(crate) elements: u64,
 }
 
 impl<'de> Deserialize<'de> for Skipped {
@@ -391,7 +406,7 @@ impl<'de> Visitor<'de> for Skipped {
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Self, E> {
-        Ok(Self { is_false: !value })
+        Ok(Self { flag: Some(value), ..self })
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
@@ -407,15 +422,17 @@ impl<'de> Visitor<'de> for Skipped {
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Self, E> {
-        Ok(Self { is_false: value == "false" })
+        Ok(Self { flag: value.parse().ok(), ..self })
     }
 
     fn visit_unit<E>(self) -> Result<Self, E> {
         Ok(self)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self, A::Error> {
-        while seq.next_element::<Self>()?.is_some() {}
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Self, A::Error> {
+        while seq.next_element::<Self>()?.is_some() {
+            self.elements += 1;
+        }
         Ok(self)
     }
 

@@ -232,6 +232,8 @@ fn write_row(out: &mut impl Write, header: &Header, user: &User, identity: Optio
                 Column::Provider => identity.map_or("", |i| &i.provider),
                 Column::ProviderUid => identity.map_or("", |i| &i.provider_uid),
                 Column::Status => user.status.as_str(),
+                Column::Change => "upsert",
+                Column::Deleted => "false",
                 Column::Ignored => "",
             },
         )?;

@@ -21,6 +21,8 @@ struct Fields<'a> {
     provider: &'a str,
     provider_uid: &'a str,
     status: Option<&'a str>,
+    /// A column of changes that does not say that the row is of a user, and what it says.
+    change: Option<(Column, &'a str)>,
 }
 
 impl<'a> Fields<'a> {
@@ -30,8 +32,25 @@ impl<'a> Fields<'a> {
             Column::Provider => self.provider = field,
             Column::ProviderUid => self.provider_uid = field,
             Column::Status => self.status = Some(field),
-            Column::Ignored => {}
+            // Others have such columns of their own, and say "no" by an empty field or a number.
+            Column::Change if !["upsert", ""].contains(&field) => self.change = Some((column, field)),
+            Column::Deleted if !["false", "0", ""].contains(&field) => self.change = Some((column, field)),
+            Column::Change | Column::Deleted | Column::Ignored => {}
         }
+    }
+
+    /// Refuses a row of who is gone.
+    fn expect_user(&self) -> Result<(), BadRecord> {
+        let Some((of, said)) = self.change else { return Ok(()) };
+        let (column, gone, expected) = match of {
+            Column::Change => ("change", "delete", "\"upsert\" or \"delete\""),
+            _ => ("deleted", "true", "\"false\" or \"true\""),
+        };
+        Err(if said == gone {
+            BadRecord::Deleted(format!("{column} is {said:?}, which"))
+        } else {
+            BadRecord::Change { column, expected, found: csv::clipped(said) }
+        })
     }
 
     fn status(&self) -> Result<Status, BadRecord> {
@@ -196,7 +215,8 @@ impl Group {
         chunk: &Chunk,
         target: &mut Target<'_, S>,
     ) -> Result<Result<(), BadRecord>, Failed> {
-        let (status, identity) = match fields.status().and_then(|s| Ok((s, fields.identity()?))) {
+        let parts = fields.expect_user().and_then(|()| Ok((fields.status()?, fields.identity()?)));
+        let (status, identity) = match parts {
             Ok(parts) => parts,
             Err(reason) => return Ok(Err(reason)),
         };

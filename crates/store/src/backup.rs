@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use headcount_block::Progress;
 
@@ -12,7 +12,7 @@ use crate::fault;
 use crate::files::{self, Names};
 use crate::flush::entry;
 use crate::lock::Lock;
-use crate::manifest::{Manifest, SegmentEntry};
+use crate::manifest::{Manifest, SegmentEntry, is_store};
 use crate::rewrite::flush;
 use crate::segment::Segment;
 use crate::snapshot::Snapshot;
@@ -106,21 +106,28 @@ impl Snapshot {
     }
 }
 
-/// What lies in a store is its own: the next writer would take the backup for a leftover, and remove it.
-fn expect_outside(dest: &Path) -> Result<()> {
-    let parent = dest.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+/// The store that a file or directory at `path` lies in, or would lie in: the nearest directory above it that holds a
+/// store's manifest, be it damaged.
+///
+/// What lies in a store is its own: the next writer takes other files for leftovers, and removes them, and a file that takes
+/// the name of one of the store's is the end of the store.
+#[must_use]
+pub fn store_around(path: impl AsRef<Path>) -> Option<PathBuf> {
+    let path = path.as_ref();
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // What is there already may be a link. Where there is no directory for it, making it says so.
-    let dir = match fs::canonicalize(dest) {
+    let dir = match fs::canonicalize(path) {
         Ok(at) => at.parent().map(Path::to_path_buf),
         Err(_) => fs::canonicalize(parent).ok(),
     };
-    let is_store = |dir: &&Path| Manifest::read(dir, false).is_ok();
-    if let Some(store) = dir.as_deref().and_then(|dir| dir.ancestors().find(is_store)) {
-        let reason = format!("it lies in the store {}: name a place outside of stores", store.display());
-        let reason = std::io::Error::new(std::io::ErrorKind::InvalidInput, reason);
-        return Err(Error::io("make a backup at", dest, reason));
-    }
-    Ok(())
+    dir?.ancestors().find(|dir| is_store(dir)).map(Path::to_path_buf)
+}
+
+fn expect_outside(dest: &Path) -> Result<()> {
+    let Some(store) = store_around(dest) else { return Ok(()) };
+    let reason = format!("it lies in the store {}: name a place outside of stores", store.display());
+    let reason = std::io::Error::new(std::io::ErrorKind::InvalidInput, reason);
+    Err(Error::io("make a backup at", dest, reason))
 }
 
 /// Gives a segment's file a second name below `dest`; `false` when that took a copy.

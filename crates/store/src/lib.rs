@@ -54,7 +54,7 @@ mod verify;
 mod version;
 
 pub use backing::Backend;
-pub use backup::BackupReport;
+pub use backup::{BackupReport, store_around};
 pub use batch::{Batch, Commit, Precondition, Refusal, RefuseReason};
 pub use changes::Changed;
 pub use compact::{CompactReport, Compaction};

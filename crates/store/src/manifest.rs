@@ -3,7 +3,7 @@
 //! A fixed preamble comes first (magic, versions, feature masks, length, checksums), so that a file of another version
 //! is recognized before its body is read. The body is bincode with fixed configuration, size-limited.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
 use bincode::Options as _;
@@ -11,7 +11,7 @@ use headcount_block::{ClassSums, Damage, Fault, Origin, Totals, checksum};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::files::{MANIFEST, MANIFEST_PREVIOUS, Names, read_up_to, remove_if_there, replace};
+use crate::files::{MANIFEST, MANIFEST_PREVIOUS, Names, open_file, read_up_to, remove_if_there, replace};
 
 /// Version of all file formats of a store that this crate writes, and the greatest that it reads.
 pub(crate) const FORMAT_VERSION: u32 = 1;
@@ -213,6 +213,14 @@ impl Manifest {
             (self.segments.iter().map(|s| s.base_seq), self.generations.iter().map(|g| g.first_seq));
         segments.chain(generations).fold(self.seq.max(self.changes_floor), u64::max)
     }
+}
+
+/// Whether `dir` holds a manifest, be it damaged or of a later version.
+pub(crate) fn is_store(dir: &Path) -> bool {
+    [MANIFEST, MANIFEST_PREVIOUS].iter().any(|name| {
+        let mut magic = [0; MAGIC.len()];
+        open_file(&dir.join(name)).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok()) && magic == MAGIC
+    })
 }
 
 /// Checks the versions and masks in the first bytes of a manifest or footer (after an eight-byte magic).

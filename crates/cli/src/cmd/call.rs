@@ -13,6 +13,7 @@ use headcount_server::{SecretSource, private_text};
 use crate::cmd::call::receive::{Received, to_file, to_stdout};
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::cancel_on_signals;
+use crate::output::expect_outside_stores;
 use crate::progress::{Rate, watch};
 use crate::size::{human_bytes, human_count};
 use crate::ui::Ui;
@@ -84,6 +85,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     let started = Instant::now();
     let base = Base::parse(&args.url).map_err(Failure::usage)?;
     let file = args.output.as_deref().filter(|path| *path != Path::new("-"));
+    file.map_or(Ok(()), expect_outside_stores)?;
     let request = request(args, &base, file)?;
     let credential = credential(args, &base)?;
     let progress = Arc::new(Progress::default());

@@ -12,12 +12,13 @@ use std::time::Instant;
 use clap::ValueEnum;
 use headcount::{
     Compression, CompressionError, DigestAlgorithm, Export, ExportError, Fields, Format, Manifest, Progress,
-    ResumeRecord, Snapshot, Summary,
+    ResumeRecord, Snapshot, Source as _, Summary,
 };
 use headcount_server::shell_quoted;
 
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::cancel_on_signals;
+use crate::output::expect_outside_stores;
 use crate::progress::{Rate, watch};
 use crate::serving::Serving;
 use crate::size::{human_bytes, human_count};
@@ -84,7 +85,7 @@ pub(crate) struct Args {
     /// NDJSON, a column `change` in CSV
     #[arg(long, value_name = "SEQ", conflicts_with_all = ["limit", "after"])]
     since: Option<u64>,
-    /// Pending users too
+    /// Pending users too: without it they are left out
     #[arg(long)]
     include_pending: bool,
     /// Put ' before CSV values that a spreadsheet would take for a formula; such a file is unfit for import
@@ -242,6 +243,7 @@ fn time(text: &str) -> Result<String, String> {
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     let started = Instant::now();
     let file = args.output.as_deref().filter(|path| *path != Path::new("-"));
+    file.or(args.resume.as_deref()).map_or(Ok(()), expect_outside_stores)?;
     let record = args.resume.as_deref().map(|path| begun(args, path)).transpose()?;
     let (named, packed) = file.map(of_name).unwrap_or_default();
     let compression = args.compress.map_or(packed, |Compress(given)| given);
@@ -268,7 +270,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
     let progress = Arc::new(Progress::default());
     let store = store::open_or_ask(&args.store, |serving| instead(args, format, compression, serving))?;
     cancel_on_signals(&progress)?;
-    let export = export(args, &store.snapshot(), format, &progress).compress(compression);
+    let snapshot = store.snapshot();
+    let export = export(args, &snapshot, format, &progress).compress(compression);
     progress.set_phase("exporting");
     let summary = watch(ui, &progress, || match (file, &record) {
         (Some(path), Some(_)) => export.resume_file(path).map_err(|error| stays(error.into(), args, path)),
@@ -276,14 +279,30 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Outcome, Failure> {
         (None, _) => write_stdout(&export, format),
     })?;
     let changes = record.as_ref().map_or(args.since.is_some(), |record| record.since.is_some());
+    let pending = match &record {
+        Some(begun) => left_out(&snapshot, begun.include_pending || changes, (begun.limit, begun.after.as_ref())),
+        None => left_out(&snapshot, args.include_pending || changes, (args.limit, args.after.as_ref())),
+    };
     let packed = record.map_or(compression.is_some(), |record| record.compression.is_some());
-    let report = Report::new(&summary, changes, packed, started);
+    let report = Report { pending_left_out: pending, ..Report::new(&summary, changes, packed, started) };
     report.show(args.json, file.is_some(), ui)?;
     if let (Some(digest), Some(path), false) = (&summary.digest, file, args.json) {
         let manifest = Manifest::path_of(path)?;
         ui.note(&format!("manifest {}: {} {}", manifest.display(), digest.algorithm, digest.hex));
     }
     Ok(Outcome::Done)
+}
+
+/// Pending users that are not in an export of all users; how many a page leaves out takes a look at them. Changes list them
+/// as gone.
+fn left_out(snapshot: &Snapshot, told: bool, page: (Option<u64>, Option<&String>)) -> Option<u64> {
+    (!told && page == (None, None)).then(|| snapshot.totals().pending.users)
+}
+
+/// How that is said, where there are any.
+fn left_out_text(pending: Option<u64>) -> Option<String> {
+    let n = pending.filter(|n| *n > 0)?;
+    Some(format!("  {} pending users were left out: --include-pending writes them too", human_count(n)))
 }
 
 /// Compressed users are not for reading.
@@ -436,6 +455,9 @@ struct Report<'s> {
     users: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     deleted: Option<u64>,
+    /// Pending users that were not asked for, where they are known without a look at them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pending_left_out: Option<u64>,
     identities: u64,
     bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -457,6 +479,7 @@ impl<'s> Report<'s> {
         Self {
             users: summary.users,
             deleted: changes.then_some(summary.deleted),
+            pending_left_out: None,
             identities: summary.identities,
             bytes: summary.bytes,
             content_bytes: packed.then_some(summary.content_bytes),
@@ -476,7 +499,7 @@ impl<'s> Report<'s> {
         }
         let deleted = self.deleted.map_or_else(String::new, |n| format!(", {} deleted", human_count(n)));
         let content = self.content_bytes.map_or_else(String::new, |n| format!(" (from {})", human_bytes(n)));
-        let text = format!(
+        let mut text = format!(
             "exported {} users{deleted}, {} identities, {}{content} in {:.2} s: {} users/s",
             human_count(self.users),
             human_count(self.identities),
@@ -484,6 +507,10 @@ impl<'s> Report<'s> {
             self.seconds,
             human_count(self.users_per_second),
         );
+        if let Some(pending) = left_out_text(self.pending_left_out) {
+            text.push('\n');
+            text.push_str(&pending);
+        }
         ui.report(json, self, &text)
     }
 }

@@ -65,6 +65,43 @@ fn values_of_wrong_types() {
     fails(Format::Ndjson, "[1]\n", &["in: line 1, byte 0: ", "expected a user object"]);
 }
 
+/// Of our own exports of changes, and of operations.
+#[test]
+fn records_that_are_no_users() {
+    bad_object(br#"{"UID":"a","deleted":true}"#, &["\"deleted\":true says that this user is gone"]);
+    bad_object(br#"{"deleted":true,"UID":"a","identities":[]}"#, &["\"deleted\":true says that this user is gone"]);
+    bad_object(br#"{"op":"delete","UID":"a"}"#, &["\"op\" makes this an operation"]);
+    bad_object(br#"{"UID":"a","op":7}"#, &["\"op\" makes this an operation"]);
+    for (columns, row, part) in [
+        ("change,uid,provider,providerUID", "delete,a,,", "change is \"delete\", which says that this user is gone"),
+        ("uid,CHANGE,provider,providerUID", "a,\"delete\",,", "change is \"delete\", which says"),
+        ("uid,provider,providerUID,status,deleted", "a,,,,true", "deleted is \"true\", which says"),
+        ("uid,provider,providerUID,deleted", "a,,,1", "deleted is \"1\": expected \"false\" or \"true\""),
+        ("change,uid,provider,providerUID", ",a,,", "change is \"\": expected \"upsert\" or \"delete\""),
+    ] {
+        fails(Format::Auto, format!("{columns}\n{row}\n"), &["in: line 2, byte ", part]);
+    }
+    for document in
+        [r#"{"users":[{"UID":"a"}],"deletedUIDs":["b","c"],"usersCount":1}"#, r#"{"deletedUIDs":["b","c"],"users":[]}"#]
+    {
+        fails(Format::Auto, document, &["in: \"deletedUIDs\" names 2 users who are gone"]);
+    }
+    // Nobody is gone.
+    let store = store();
+    for content in [
+        r#"{"users":[{"UID":"a"}],"deletedUIDs":[],"usersCount":1}"#,
+        "{\"UID\":\"b\",\"deleted\":false}\n{\"UID\":\"c\",\"deleted\":\"2024-02-02\"}",
+        "change,uid,provider,providerUID\nupsert,d,,",
+        "uid,provider,providerUID,deleted\ne,,,false\nf,,,0\ng,,,",
+    ] {
+        assert!(
+            load(&store, Format::Auto, content).unwrap().warnings.iter().all(|w| !w.contains("columns")),
+            "{content}"
+        );
+    }
+    assert_eq!(users(&store).len(), 7);
+}
+
 #[test]
 fn empty_and_overlong_values_and_nul() {
     let user = |uid: &str, provider: &str, provider_uid: &str| {

@@ -52,7 +52,9 @@ pub(crate) fn to_stdout(ask: &mut Ask<'_>) -> Result<Received, Failure> {
     }
     let mut target = Target::open(None)?;
     let received = pass_on(ask, &mut answer, &mut target);
-    if answer.kind == Kind::Json && io::stdout().is_terminal() {
+    // JSON has no line end; what is said of a failure gets a line of its own.
+    let is_read_together = io::stdout().is_terminal() || (received.is_err() && ui::is_one_place());
+    if answer.kind == Kind::Json && is_read_together {
         ui::print_line("")?;
     }
     received

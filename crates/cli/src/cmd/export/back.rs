@@ -8,7 +8,7 @@ use std::time::Instant;
 use headcount::{Compression, Destination, Format as Own, Progress, Written};
 use headcount_import::{Format, Handover, HandoverError, HandoverReport};
 
-use super::{Args, refuse_terminal};
+use super::{Args, left_out, left_out_text, refuse_terminal};
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::cancel_on_signals;
 use crate::output::{SharedTarget, Target, is_same_place};
@@ -47,6 +47,7 @@ pub(super) fn run(
     let store = store::open(&args.store)?;
     cancel_on_signals(&progress)?;
     let snapshot = store.snapshot();
+    let pending = left_out(&snapshot, args.include_pending, (args.limit, args.after.as_ref()));
     let left = args.rejects.as_deref().map(|path| Target::open(Some(path)).map(SharedTarget::new)).transpose()?;
     let mut buffered = left.clone().map(std::io::BufWriter::new);
     let handover = Handover::new(&snapshot, format)?
@@ -75,7 +76,7 @@ pub(super) fn run(
     match ended {
         Ok((report, written)) => {
             let whole = report.is_whole();
-            Shown::new(&report, Some(written), started).show(args, system, ui)?;
+            Shown::new(&report, (Some(written), pending), started).show(args, system, ui)?;
             if !args.json {
                 ui.note(&format!("for {system}: {needs} (docs/IMPORTING.md, \"Back again\")"));
             }
@@ -83,7 +84,7 @@ pub(super) fn run(
         }
         Err(failure) => {
             if let Some(HandoverError::Misfits { report, .. }) = failure.error.downcast_ref() {
-                Shown::new(report, None, started).show(args, system, ui)?;
+                Shown::new(report, (None, pending), started).show(args, system, ui)?;
             }
             Err(match placed {
                 Some(left) => hint_of_placed(failure, left),
@@ -122,6 +123,8 @@ struct Shown<'r> {
     report: &'r HandoverReport,
     /// Unless it failed.
     written: Option<Written>,
+    /// Pending users that were not asked for, where that is known.
+    pending_left_out: Option<u64>,
     rate: Rate,
 }
 
@@ -133,6 +136,8 @@ struct Summary<'r> {
     complete: bool,
     #[serde(flatten)]
     report: &'r HandoverReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pending_left_out: Option<u64>,
     bytes: Option<u64>,
     content_bytes: Option<u64>,
     seconds: f64,
@@ -140,8 +145,12 @@ struct Summary<'r> {
 }
 
 impl<'r> Shown<'r> {
-    fn new(report: &'r HandoverReport, written: Option<Written>, started: Instant) -> Self {
-        Self { report, written, rate: Rate::of(report.users, started) }
+    fn new(
+        report: &'r HandoverReport,
+        (written, pending_left_out): (Option<Written>, Option<u64>),
+        started: Instant,
+    ) -> Self {
+        Self { report, written, pending_left_out, rate: Rate::of(report.users, started) }
     }
 
     fn show(&self, args: &Args, system: &str, ui: &Ui) -> Result<(), Failure> {
@@ -149,6 +158,7 @@ impl<'r> Shown<'r> {
             let summary = Summary {
                 complete: self.written.is_some(),
                 report: self.report,
+                pending_left_out: self.pending_left_out,
                 bytes: self.written.map(|written| written.bytes),
                 content_bytes: self.written.map(|written| written.content_bytes),
                 seconds: self.rate.seconds,
@@ -169,6 +179,9 @@ impl<'r> Shown<'r> {
         }
         if let Some(written) = self.written {
             self.note_written(written, system, ui);
+            if let Some(pending) = left_out_text(self.pending_left_out) {
+                ui.note(&pending);
+            }
         }
         self.note_left_out(ui);
         Ok(())
