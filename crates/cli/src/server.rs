@@ -91,7 +91,11 @@ impl Stores {
             }
             let store = Store::open(path, &Options::default())?;
             if let Some(recovery) = store.recovery() {
-                tracing::info!(store = %path.display(), "{recovery}");
+                if recovery.not_erased.is_empty() {
+                    tracing::info!(store = %path.display(), "{recovery}");
+                } else {
+                    tracing::warn!(store = %path.display(), "{recovery}");
+                }
             }
             Ok(Arc::clone(open.entry(path.to_path_buf()).or_insert(Arc::new(store))))
         })

@@ -46,7 +46,9 @@ fn locked_by_server(path: &Path, error: Error, request: Option<&str>) -> Failure
 pub(crate) fn open_to_write(path: &Path, ui: &Ui) -> Result<Store, Error> {
     let store = Store::open(path, &Options::default())?;
     if let Some(recovery) = store.recovery() {
-        ui.note(&recovery.to_string());
+        // No later command tells of those: also with `--quiet`.
+        let tell = if recovery.not_erased.is_empty() { Ui::note } else { Ui::error };
+        tell(ui, &recovery.to_string());
     }
     Ok(store)
 }
