@@ -96,8 +96,12 @@ impl Stores {
             return Ok(Arc::clone(store));
         }
         let store = Store::open(path, &Options::default())?;
-        if let Some(recovery) = store.recovery() {
-            tracing::info!(store = %path.display(), "{recovery}");
+        match store.recovery() {
+            Some(recovery) if !recovery.not_erased.is_empty() => {
+                tracing::warn!(store = %path.display(), "{recovery}");
+            }
+            Some(recovery) => tracing::info!(store = %path.display(), "{recovery}"),
+            None => {}
         }
         Ok(Arc::clone(open.entry(path.to_path_buf()).or_insert(Arc::new(store))))
     }

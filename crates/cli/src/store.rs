@@ -42,7 +42,9 @@ pub(crate) fn open_or_ask(path: &Path, instead: impl FnOnce(&Serving) -> String)
 pub(crate) fn open_to_write(path: &Path, ui: &Ui) -> Result<Store, Error> {
     let store = Store::open(path, &Options::default())?;
     if let Some(recovery) = store.recovery() {
-        ui.note(&recovery.to_string());
+        // No later command tells of those: also with `--quiet`.
+        let tell = if recovery.not_erased.is_empty() { Ui::note } else { Ui::error };
+        tell(ui, &recovery.to_string());
     }
     Ok(store)
 }

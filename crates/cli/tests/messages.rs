@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::Scratch;
+use headcount::{Error, Options, Progress, Store, User};
 use signal_hook::consts::{SIGINT, SIGPIPE};
 
 #[rustfmt::skip]
@@ -136,6 +137,24 @@ fn quiet_leaves_errors_only() {
     assert_eq!(scratch.run(&["import", "s", "u", "--quiet"]).exits(0).err, "");
     assert_eq!(scratch.run(&["export", "s", "-o", "f.json", "-q"]).exits(0).err, "");
     scratch.run(&["stats", "nothing", "-q"]).exits(1).says(&["error: "]);
+}
+
+/// The open forgets of whom it was: nobody is told a second time.
+#[test]
+fn who_was_not_erased_is_told_of_also_with_quiet() {
+    let scratch = Scratch::new();
+    let store = Store::create(scratch.path("s"), &Options::default()).unwrap();
+    store.load([User::new("gone"), User::new("back"), User::new("other")]).unwrap();
+    let snapshot = store.snapshot();
+    let error = store.erase(&["gone", "back"], Duration::ZERO, &Progress::default()).unwrap_err();
+    assert!(matches!(error, Error::Pinned { .. }), "{error}");
+    store.load([User::new("back")]).unwrap();
+    drop(snapshot);
+    store.close().unwrap();
+    let run = scratch.run(&["delete", "s", "other", "-q"]).exits(0);
+    run.says(&["completed the erasure of 1 user, not erased: 1 user whose erasure had begun"]);
+    assert_eq!(scratch.run(&["compact", "s", "-q"]).exits(0).err, "");
+    scratch.run(&["get", "s", "back"]).exits(0);
 }
 
 #[test]

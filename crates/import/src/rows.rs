@@ -32,8 +32,8 @@ impl<'a> Fields<'a> {
             Column::Provider => self.provider = field,
             Column::ProviderUid => self.provider_uid = field,
             Column::Status => self.status = Some(field),
-            // Others have such columns of their own, and say "no" by an empty field or a number.
-            Column::Change if !["upsert", ""].contains(&field) => self.change = Some((column, field)),
+            Column::Change if field != "upsert" => self.change = Some((column, field)),
+            // Others have such a column of their own, and say "no" by an empty field or a number.
             Column::Deleted if !["false", "0", ""].contains(&field) => self.change = Some((column, field)),
             Column::Change | Column::Deleted | Column::Ignored => {}
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use headcount_block::{Identity, Progress, UidRange, User};
 
 use crate::fault::tests::{plan, seen};
+use crate::manifest::Manifest;
 use crate::{Batch, Compaction, Options, Result, Store};
 
 type Model = BTreeMap<String, User>;
@@ -86,8 +87,12 @@ fn at_every_step(options: Options, scenario: impl Fn(&mut Run) -> Result<()>) ->
         let found = content(&read);
         assert!(found == sure || found == maybe, "{step}: {found:?}\nexpected {sure:?}\nor {maybe:?}");
         read.close().unwrap();
+        let begun = Manifest::read(&path, false).unwrap().erasing;
         let store = Store::open(&path, &options).unwrap();
         assert_eq!(content(&store), found, "{step}");
+        let recovery = store.recovery().cloned().unwrap_or_default();
+        let (there, gone): (Vec<_>, Vec<_>) = begun.into_iter().partition(|uid| found.contains_key(uid));
+        assert_eq!((recovery.erased, recovery.not_erased), (gone.len(), there), "{step}");
         let report = store.verify(&Progress::default(), &mut |damage| panic!("{step}: {damage}")).unwrap();
         assert_eq!(report.damages, 0);
         // Before anything else is written, which could take away what an erasure has left.

@@ -430,6 +430,8 @@ fn an_erasure_that_ends_between_its_batches_is_resumed() {
     let store = Store::open(&path, &Options::default()).unwrap();
     let left = uids(&store);
     assert!((1..70).contains(&left.len()), "{left:?}");
+    let recovery = store.recovery().unwrap();
+    assert_eq!((recovery.erased, &recovery.not_erased), (70 - left.len(), &left));
     for uid in all {
         assert_eq!(names_of(&path, uid) > 0, left.iter().any(|l| l == uid), "{uid} of {left:?}");
     }

@@ -87,10 +87,22 @@ impl Inner {
         Ok(report)
     }
 
-    /// Completes what the manifest says was begun: at an open, where no snapshot can hold anything.
-    pub(crate) fn resume_erasure(&self) -> Result<()> {
+    /// Completes what the manifest says was begun: at an open, where no snapshot can hold anything. Returns of how many users,
+    /// and who of the others is there.
+    pub(crate) fn resume_erasure(&self) -> Result<(usize, Vec<String>)> {
         let uids: BTreeSet<String> = lock(&self.manifest).erasing.iter().cloned().collect();
-        self.purge(&uids, Duration::ZERO, &Progress::default()).map(drop)
+        let mut there = Vec::new();
+        {
+            // Before the manifest forgets whom it was about, so that an error leaves all of it to the next open.
+            let version = self.version.load_full();
+            for uid in &uids {
+                if version.get(uid.as_bytes())?.is_some() {
+                    there.push(uid.clone());
+                }
+            }
+        }
+        self.purge(&uids, Duration::ZERO, &Progress::default())?;
+        Ok((uids.len().saturating_sub(there.len()), there))
     }
 
     /// Writes every segment anew that names one of `uids`, and waits until the old ones are gone, and those that an earlier

@@ -33,8 +33,11 @@ pub struct Recovery {
     pub removed: usize,
     /// Whether seqs now count in a new incarnation, since another history may have used those that came next.
     pub new_incarnation: bool,
-    /// Users whose erasure was completed.
+    /// Users whose erasure was completed: no file names them any more.
     pub erased: usize,
+    /// UIDs, in order, of users who are in the store though their erasure had begun: it ended before they were deleted, or
+    /// they were put in again since. No later open tells of them.
+    pub not_erased: Vec<String>,
 }
 
 impl fmt::Display for Recovery {
@@ -52,6 +55,11 @@ impl fmt::Display for Recovery {
         if self.erased > 0 {
             done.push(format!("completed the erasure of {}", counted(self.erased as u64, "user")));
         }
+        if !self.not_erased.is_empty() {
+            let users = counted(self.not_erased.len() as u64, "user");
+            let there = "whose erasure had begun, there still or again (erase again who is to go)";
+            done.push(format!("not erased: {users} {there}"));
+        }
         if self.new_incarnation {
             done.push(format!("seqs go on in a new incarnation, from {}", self.seq));
         }
@@ -61,7 +69,8 @@ impl fmt::Display for Recovery {
 
 impl Recovery {
     fn is_nothing(&self) -> bool {
-        self.commits == 0 && self.removed == 0 && !self.new_incarnation && self.erased == 0
+        let erasure = self.erased > 0 || !self.not_erased.is_empty();
+        self.commits == 0 && self.removed == 0 && !self.new_incarnation && !erasure
     }
 }
 
@@ -139,8 +148,7 @@ pub(crate) fn recover(inner: &Inner) -> Result<Option<Recovery>> {
         recovery.seq = inner.version.load().origin.seq;
     }
     if !manifest.erasing.is_empty() {
-        recovery.erased = manifest.erasing.len();
-        inner.resume_erasure()?;
+        (recovery.erased, recovery.not_erased) = inner.resume_erasure()?;
     }
     recovery.removed += usize::from(inner.forget_erased()?);
     Ok(Some(recovery).filter(|r| !r.is_nothing()))

@@ -235,7 +235,7 @@ impl Store {
     /// deleted then, and the next open for writing completes the erasure. [`Error::Cancelled`] before anything is changed,
     /// [`Error::Unfinished`] afterwards, also in the middle of the wait: as with snapshots that outlast it. Otherwise as
     /// [`commit`](Self::commit), of batches one after another: after a failure some users may be deleted, and the next open
-    /// for writing completes the erasure of those.
+    /// for writing completes the erasure of those; [`Recovery::not_erased`] names the others.
     pub fn erase(&self, uids: &[&str], wait: Duration, progress: &Progress) -> Result<EraseReport> {
         self.inner.erase(uids, wait, progress)
     }

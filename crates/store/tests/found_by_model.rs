@@ -119,6 +119,10 @@ fn a_user_who_came_back_after_an_unfinished_erasure_stays() {
     drop(pin);
     store.close().unwrap();
     let store = Store::open(&path, &Options::default()).unwrap();
+    let recovery = store.recovery().unwrap();
+    assert_eq!((recovery.erased, &recovery.not_erased), (1, &vec!["a".to_owned()]));
+    let not = "not erased: 1 user whose erasure had begun, there still or again (erase again who is to go)";
+    assert!(recovery.to_string().ends_with(&format!("completed the erasure of 1 user, {not}")), "{recovery}");
     assert_eq!(store.get("a").unwrap(), Some(User::new("a").with_identity("q", "again")));
     assert_eq!(store.get("b").unwrap(), None);
     assert_eq!(store.stats().totals.users(), 2);

@@ -18,7 +18,8 @@ a compaction of those files. It cannot be undone, and copies of the store, backu
 theirs. A user who was renamed stands in older files under the earlier UID, with the identities of
 then: give that UID as well, though nobody has it any more. Exit code 4 when the store never knew a
 UID; the others are erased all the same. What was interrupted is completed by the next command that
-writes.
+writes, for the users who were deleted by then. That command, and no later one, says how many were
+not: erase them again.
 
 Examples:
   headcount erase site.hc 6625ID
