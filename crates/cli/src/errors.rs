@@ -75,10 +75,8 @@ impl From<ExportError> for Failure {
             ExportError::Settings(_) => (Kind::Usage, None),
             error if error.is_damage() => (Kind::Damage, Some(DAMAGE.to_owned())),
             // What is written in place stays as far as it came.
-            ExportError::Write { source, .. } if is_full(source) => (Kind::Failed, Some(ROOM.to_owned())),
-            ExportError::Write { source, .. }
-            | ExportError::File { source, .. }
-            | ExportError::NoSpace { source, .. } => (Kind::Failed, io_hint(source)),
+            ExportError::Write { source, .. } => (Kind::Failed, stays_hint(source)),
+            ExportError::File { source, .. } | ExportError::NoSpace { source, .. } => (Kind::Failed, io_hint(source)),
             _ => (Kind::Failed, None),
         };
         Self { kind, error: Box::new(error), hint }
@@ -95,7 +93,7 @@ impl From<HandoverError> for Failure {
             HandoverError::Cancelled => (Kind::Cancelled, None),
             HandoverError::Format(_) | HandoverError::Document(_) => (Kind::Usage, None),
             HandoverError::Misfits { .. } => (Kind::Failed, Some(PARTIAL.to_owned())),
-            HandoverError::Write(source) | HandoverError::Rejects(source) => (Kind::Failed, io_hint(source)),
+            HandoverError::Write(source) | HandoverError::Rejects(source) => (Kind::Failed, stays_hint(source)),
             error if error.is_damage() => (Kind::Damage, Some(DAMAGE.to_owned())),
             _ => (Kind::Failed, None),
         };
@@ -214,6 +212,11 @@ pub(crate) fn io_hint(error: &io::Error) -> Option<String> {
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+/// As [`io_hint`], where something may stay of what was written.
+pub(crate) fn stays_hint(error: &io::Error) -> Option<String> {
+    if is_full(error) { Some(ROOM.to_owned()) } else { io_hint(error) }
 }
 
 fn is_full(error: &io::Error) -> bool {

@@ -18,7 +18,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{Run, Scratch};
+use common::{Run, Scratch, Small};
 use headcount::method::{Secret, sign};
 use scripted::{Script, Seen, Server, answer, cut, raw};
 
@@ -402,6 +402,28 @@ fn a_later_call_goes_on() {
     call(&scratch, &server, &output).exits(0).says(&["going on from byte 50001 of u.csv.partial"]);
     assert!(scratch.read("u.csv") == text);
     assert_eq!(names(&scratch), ["u.csv"]);
+}
+
+/// What came stays, and is not called clean.
+#[test]
+fn a_download_is_gone_on_from_when_there_is_room() {
+    let (scratch, text) = (scratch(), users());
+    let Some(small) = Small::mount(scratch.path("small"), "128k") else {
+        eprintln!("SKIPPED: mounting a small file system needs root");
+        return;
+    };
+    let server = Server::new([answer(200, &[CSV, TAG], &text), part(&text, None)]);
+    let run = call(&scratch, &server, &["-o", "small/u.csv"]).exits(1);
+    assert!(!run.err.contains("half done"), "{}", run.err);
+    run.says(&[
+        "small/u.csv.partial",
+        "hint: make room",
+        "what came is in FILE.partial: the same command goes on from",
+    ]);
+    let came = fs::metadata(scratch.path("small/u.csv.partial")).unwrap().len();
+    small.resize("4m");
+    call(&scratch, &server, &["-o", "small/u.csv"]).exits(0).says(&[&format!("going on from byte {came} of")]);
+    assert!(scratch.read("small/u.csv") == text);
 }
 
 #[test]

@@ -132,6 +132,15 @@ fn what_was_left_out_of_an_export_that_is_not_there_is_said() {
     assert_eq!(scratch.names(), ["left", "s"]);
 }
 
+/// The users came to standard output meanwhile.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_of_what_has_no_place_is_not_called_clean() {
+    let export = ["export", "s", "--format", "firebase", "--allow-partial", "--rejects", "/dev/full"];
+    let run = three().run(&export).exits(1).says(&["what has no place", "make room"]);
+    assert!(!run.err.contains("half done"), "{}", run.err);
+}
+
 #[test]
 fn pending_users_are_disabled_or_have_no_place() {
     let scratch = three();

@@ -1,6 +1,6 @@
 //! `headcount import`: options, exit codes, and what bad input gets at the command line.
 
-#![expect(clippy::unwrap_used, reason = "functions of tests, which clippy cannot see in a program of tests")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
@@ -12,7 +12,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use common::{Scratch, content};
+use common::{Scratch, Small, content};
 use headcount::{Batch, Options, Store, User};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -423,28 +423,6 @@ fn an_unwritable_place_is_named() {
         scratch.run(&["import", "closed/s", "two"]).exits(1).says(&["closed/s", "hint:"]);
     }
     assert_eq!(scratch.names(), ["closed", "two"]);
-}
-
-/// A small file system of its own, unmounted when dropped.
-struct Small(std::path::PathBuf);
-
-impl Small {
-    /// `None` where this process may not mount.
-    fn mount(at: std::path::PathBuf, size: &str) -> Option<Self> {
-        fs::create_dir(&at).unwrap();
-        let mount = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
-            .arg(&at)
-            .output();
-        mount.is_ok_and(|output| output.status.success()).then_some(Self(at))
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let unmount = std::process::Command::new("umount").arg(&self.0).status();
-        assert!(unmount.unwrap().success());
-    }
 }
 
 #[test]

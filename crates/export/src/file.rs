@@ -2,9 +2,10 @@
 //!
 //! An export to `F` is in `F.partial` until it is whole; `F.partial.json`, written before its first byte, says what it
 //! is of. Both stay when the export breaks off after that byte, so that it can be resumed; a failure before it leaves
-//! neither. At the end, in this order: the manifest `F.manifest.json` takes its name, then `F.partial` becomes `F`, then
-//! the record goes. So there is never a new file without the manifest that was asked for, nor beside an old one: broken
-//! off in between, the old file does not fit the new manifest, and resuming completes the export.
+//! neither. At the end, when all is written and synced, and `F.partial` still is that file, in this order: the manifest
+//! `F.manifest.json` takes its name, then `F.partial` becomes `F`, then the record goes. So there is never a new file
+//! without the manifest that was asked for, nor beside an old one: broken off in between, the old file does not fit the
+//! new manifest, and resuming completes the export.
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read as _, Write as _};
@@ -17,7 +18,7 @@ use rustix::io::Errno;
 use crate::error::Error;
 use crate::follow::follow_links;
 use crate::manifest::Manifest;
-use crate::resume::{ResumeError, ResumeRecord};
+use crate::resume::{ResumeError, ResumeRecord, json_file};
 use crate::sink::enlarge_pipe;
 
 /// What is added to the name of an export for the file in work, its resume record, and its manifest.
@@ -109,12 +110,15 @@ pub(crate) fn read_small(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     Ok(Some(text))
 }
 
-/// Writes a file that must not be there.
-fn write_new(path: &Path, text: &[u8], sync: bool) -> Result<(), Error> {
+/// What syncs a file.
+type SyncFile<'a> = &'a dyn Fn(&File) -> io::Result<()>;
+
+/// Writes a file that must not be there; with `sync`, its bytes survive a power cut.
+fn write_new(path: &Path, text: &[u8], sync: Option<SyncFile<'_>>) -> Result<File, Error> {
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create_new(true).mode(MODE).open(path).map_err(failed("create", path))?;
-    let written = file.write_all(text).and_then(|()| if sync { file.sync_all() } else { Ok(()) });
-    written.map_err(failed("write", path))
+    file.write_all(text).and_then(|()| sync.map_or(Ok(()), |sync| sync(&file))).map_err(failed("write", path))?;
+    Ok(file)
 }
 
 /// Removes a file, if it is there.
@@ -127,12 +131,43 @@ fn remove(path: &Path) -> Result<(), Error> {
 
 /// Puts `text` at `path` in one step, through a file beside it; with `sync`, both it and its name survive a power cut.
 pub(crate) fn replace(path: &Path, text: &[u8], sync: bool) -> Result<(), Error> {
-    let new = beside(path, PARTIAL)?;
-    // Left behind by a dead export.
-    remove(&new)?;
-    write_new(&new, text, sync)?;
-    fs::rename(&new, path).map_err(failed("rename", &new))?;
+    Sidecar::write(path, text, sync.then_some(&File::sync_all))?.place()?;
     if sync { sync_dir(path) } else { Ok(()) }
+}
+
+/// A short file, written whole beside its place.
+struct Sidecar<'p> {
+    file: File,
+    new: PathBuf,
+    place: &'p Path,
+}
+
+impl<'p> Sidecar<'p> {
+    fn write(place: &'p Path, text: &[u8], sync: Option<SyncFile<'_>>) -> Result<Self, Error> {
+        let new = beside(place, PARTIAL)?;
+        // Left behind by a dead export.
+        remove(&new)?;
+        Ok(Self { file: write_new(&new, text, sync)?, new, place })
+    }
+
+    fn place(&self) -> Result<(), Error> {
+        fs::rename(&self.new, self.place).map_err(failed("rename", &self.new))
+    }
+
+    /// Removes it, unless somebody else has taken its name.
+    fn discard(&self) {
+        if has_name(&self.file, &self.new) {
+            // Nobody is left to tell; the next one overwrites it.
+            let _: io::Result<()> = fs::remove_file(&self.new);
+        }
+    }
+}
+
+/// Whether `path` names `file`.
+fn has_name(file: &File, path: &Path) -> bool {
+    let same = |a: &fs::Metadata, b: &fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+    let named = fs::symlink_metadata(path);
+    named.is_ok_and(|named| file.metadata().is_ok_and(|own| same(&named, &own)))
 }
 
 /// Syncs the directory that `path` lies in.
@@ -171,7 +206,7 @@ impl Partial {
     pub(crate) fn record(&self, text: &[u8], sync: bool) -> Result<(), Error> {
         let path = beside(&self.target, RECORD)?;
         remove(&path)?;
-        write_new(&path, text, sync)?;
+        write_new(&path, text, sync.then_some(&File::sync_all))?;
         if sync { sync_dir(&path) } else { Ok(()) }
     }
 
@@ -246,22 +281,38 @@ impl Partial {
     /// [`Error::Taken`] when the name is another file's, and when writing, syncing or renaming fails. The file in work and its
     /// record stay then, but for a file that cannot be synced.
     pub(crate) fn place(&self, manifest: Option<&Manifest>, sync: bool) -> Result<(), Error> {
+        self.place_by(manifest, sync.then_some(&File::sync_all))
+    }
+
+    /// As [`place`](Self::place), with what syncs a file.
+    fn place_by(&self, manifest: Option<&Manifest>, sync: Option<SyncFile<'_>>) -> Result<(), Error> {
         self.check_name()?;
-        if sync && let Err(error) = self.file.sync_all() {
+        if let Some(Err(error)) = sync.map(|sync| sync(&self.file)) {
             // What did not reach the disk counts as written from now on: resuming would find it in memory, and sync nothing.
             self.discard();
             return Err(failed("sync", &self.path)(error));
         }
+        // Syncing takes its time, and that is when somebody gives the export up: what lies beside the name is another's then.
+        self.check_name()?;
         let sidecar = beside(&self.target, MANIFEST)?;
-        match manifest {
-            Some(manifest) => manifest.write(&sidecar, sync)?,
-            None if Manifest::is_one(&sidecar) => remove(&sidecar)?,
+        let new = match manifest {
+            Some(manifest) => Some(Sidecar::write(&sidecar, &json_file(manifest)?, sync)?),
+            None => None,
+        };
+        let replaced = new.is_none() && Manifest::is_one(&sidecar);
+        // A rename is of whatever has the name, so nothing waits for the disk between this look and the last one. That the
+        // directory is synced at the end is enough: its changes get to the disk in their order.
+        if let Err(error) = self.check_name() {
+            new.inspect(Sidecar::discard);
+            return Err(error);
+        }
+        match &new {
+            Some(new) => new.place()?,
+            None if replaced => remove(&sidecar)?,
             None => {}
         }
-        // Syncing takes its time. A rename is of whatever has the name.
-        self.check_name()?;
         fs::rename(&self.path, &self.target).map_err(failed("rename", &self.path))?;
-        if sync {
+        if sync.is_some() {
             sync_dir(&self.target)?;
         }
         self.forget();
@@ -288,9 +339,7 @@ impl Partial {
 
     /// Whether the name still is this file's.
     fn is_named(&self) -> bool {
-        let same = |a: &fs::Metadata, b: &fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
-        let named = fs::symlink_metadata(&self.path);
-        named.is_ok_and(|named| self.file.metadata().is_ok_and(|own| same(&named, &own)))
+        has_name(&self.file, &self.path)
     }
 }
 

@@ -195,7 +195,8 @@ impl<'s, S: Source> Handover<'s, S> {
         let Self { source, back, lines, select, partial, progress, rejects } = self;
         // A limit needs the UID that it ends at; sums are good to have, but nothing depends on them.
         let scan = if select.limit.is_some() { Scan::Allowed } else { Scan::Never };
-        let measured = source.measure(&select, scan)?;
+        let go_on = || progress.map_or(Ok(()), |progress| Ok(progress.check()?));
+        let measured = source.measure_while(&select, scan, &go_on)?;
         let end = measured.as_ref().and_then(|measured| measured.end.clone());
         let start = select.after.map_or(Bound::Unbounded, Bound::Excluded);
         let range = UidRange { start, end: end.map_or(Bound::Unbounded, Bound::Included) };

@@ -11,7 +11,7 @@ use headcount::{Manifest, follow_links};
 use serde::{Deserialize, Serialize};
 
 use crate::client::ask::Request;
-use crate::errors::io_hint;
+use crate::errors::stays_hint;
 use crate::failure::Failure;
 
 /// Version of the record.
@@ -59,7 +59,7 @@ struct FileError {
 fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Failure {
     let path = path.to_path_buf();
     move |source| {
-        let hint = io_hint(&source);
+        let hint = stays_hint(&source);
         let failure = Failure::failed(FileError { what, path, source });
         match hint {
             Some(hint) => failure.hint(hint),

@@ -124,3 +124,29 @@ pub fn content(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     files.sort();
     files
 }
+
+/// A small file system of its own, unmounted when dropped.
+pub struct Small(pub PathBuf);
+
+impl Small {
+    /// `None` where this process may not mount.
+    pub fn mount(at: PathBuf, size: &str) -> Option<Self> {
+        fs::create_dir(&at).unwrap();
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&at).output();
+        mount.is_ok_and(|output| output.status.success()).then_some(Self(at))
+    }
+
+    /// Gives it this size.
+    pub fn resize(&self, size: &str) {
+        let mount = Command::new("mount").args(["-o", &format!("remount,size={size}")]).arg(&self.0).status();
+        assert!(mount.unwrap().success());
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let unmount = Command::new("umount").arg(&self.0).status();
+        assert!(unmount.unwrap().success());
+    }
+}

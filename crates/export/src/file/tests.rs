@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::process::Command;
 
 use super::*;
@@ -45,6 +46,44 @@ fn another_file_of_that_name_is_not_put_in_place() {
         let left = fs::read_to_string(dir.path().join("out.partial")).ok();
         assert_eq!(left.as_deref(), other, "what is another's stays");
         assert!(names(dir.path()).contains(&"out.partial.json".to_owned()), "and so does its record");
+    }
+}
+
+/// While it was synced, somebody gave it up, and another export was put in place with its manifest.
+#[test]
+fn what_is_given_up_while_it_is_synced_leaves_the_manifest_alone() {
+    let manifest: Manifest = serde_json::from_str(
+        r#"{"formatVersion":1,"writer":"headcount 0","storeId":"00000000000000000000000000000000",
+        "incarnation":"00000000000000000000000000000000","seq":1,"callId":"C","time":"T","format":"csv","fields":["uid"],
+        "includePending":false,"users":1,"identities":0,"bytes":5,"digestAlgorithm":"sha256",
+        "files":[{"name":"out","bytes":5,"digest":"00"}]}"#,
+    )
+    .unwrap();
+    let others = r#"{"formatVersion":1,"writer":"headcount 0","callId":"another"}"#;
+    // The file is synced first, then its manifest.
+    for (manifest, last) in [(None, 1), (Some(&manifest), 1), (Some(&manifest), 2)] {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("out.manifest.json"), r#"{"formatVersion":1,"writer":"headcount 0","callId":"old"}"#).unwrap();
+        let partial = in_work(dir.path());
+        let syncs = Cell::new(0);
+        let sync = |_: &File| {
+            syncs.set(syncs.get() + 1);
+            if syncs.get() == last {
+                fs::remove_file(at("out.partial"))?;
+                fs::remove_file(at("out.partial.json"))?;
+                fs::write(at("out"), "another")?;
+                fs::write(at("out.manifest.json"), others)?;
+            }
+            Ok(())
+        };
+        let error = partial.place_by(manifest, Some(&sync)).unwrap_err();
+        drop(partial);
+        assert!(matches!(&error, Error::Taken { path } if *path == at("out.partial")), "{error}");
+        assert_eq!(syncs.get(), last);
+        assert_eq!(names(dir.path()), ["out", "out.manifest.json"]);
+        assert_eq!(fs::read_to_string(at("out")).unwrap(), "another");
+        assert_eq!(fs::read_to_string(at("out.manifest.json")).unwrap(), others);
     }
 }
 

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use headcount_block::*;
 use headcount_export::{Field, Fields, Format};
@@ -116,6 +116,7 @@ struct Inner {
     fail: Option<Fail>,
     blocks_a_part: usize,
     pub visits: AtomicUsize,
+    cancel_at: OnceLock<(usize, Arc<Progress>)>,
 }
 
 /// Users in memory: blocks, and over them rows that replace or join those of the blocks.
@@ -187,7 +188,19 @@ impl Memory {
             fail,
             blocks_a_part: 2,
             visits: AtomicUsize::new(0),
+            cancel_at: OnceLock::new(),
         }))
+    }
+
+    /// Cancels `progress` after the change of this number, of those of all passes; 0: before the first.
+    pub fn cancel_at(&self, change: usize, progress: &Arc<Progress>) {
+        self.0.cancel_at.set((change, Arc::clone(progress))).unwrap();
+    }
+
+    fn shown(&self, change: usize) {
+        if let Some((_, progress)) = self.0.cancel_at.get().filter(|(at, _)| *at == change) {
+            progress.cancel();
+        }
     }
 
     pub fn visits(&self) -> usize {
@@ -264,14 +277,26 @@ impl Source for Memory {
         // Every third user changed, and one is gone after each of them.
         let mut row = RowBuf::new();
         for (i, user) in self.0.users.iter().enumerate().filter(|(i, _)| since == 0 || i % 3 == 0) {
-            self.0.visits.fetch_add(1, Relaxed);
+            let visit = self.0.visits.fetch_add(1, Relaxed) + 1;
             each(Change::User(row.encode(user).unwrap().into()))?;
             if since > 0 {
                 each(Change::Deleted(format!("{}\"gone,{i}", user.uid).as_bytes()))?;
             }
+            self.shown(visit);
         }
         // What is flipped in a block is found at the end.
         if matches!(self.0.fail, Some(Fail::Flip { .. })) { Err(Error::Stopped) } else { Ok(()) }
+    }
+
+    fn changes_while(
+        &self,
+        since: u64,
+        go_on: &dyn Fn() -> Result<(), Error>,
+        each: &mut dyn FnMut(Change<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.shown(0);
+        go_on()?;
+        self.changes(since, each)
     }
 
     fn visit(&self, part: &Part, visitor: &mut dyn Visitor) -> Result<(), Error> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use headcount_block::{Identity, Progress, Status, User};
 use headcount_import::{Format, Handover, HandoverError, HandoverReport, Import, Input, Misfit};
-use headcount_store::{Existing, LoadOptions, OnDuplicate, Store};
+use headcount_store::{Batch, Existing, LoadOptions, OnDuplicate, Store};
 use proptest::prelude::*;
 
 use super::systems::shown;
@@ -342,6 +342,13 @@ fn a_handover_can_be_cancelled_and_fails_with_its_destination() {
     let snapshot = store.snapshot();
     let cancelled = Handover::new(&snapshot, Format::Auth0).unwrap().progress(&progress).run(&mut Vec::new());
     assert!(matches!(cancelled, Err(HandoverError::Cancelled)));
+    // While the users before the limit are counted, too; what is written is too little to ask.
+    let mut batch = Batch::new();
+    batch.put(user("u", &[]));
+    store.commit(batch).unwrap();
+    let limited = store.snapshot();
+    let handover = Handover::new(&limited, Format::Auth0).unwrap().limit(10).progress(&progress);
+    assert!(matches!(handover.run(&mut Vec::new()), Err(HandoverError::Cancelled)));
     let mut small = [0_u8; 70_000];
     let full = Handover::new(&snapshot, Format::Auth0).unwrap().run(&mut &mut small[..]);
     assert!(matches!(full, Err(HandoverError::Write(_))), "{full:?}");

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::client::{Answer, Ask, Download, Envelope, HttpError, Kind, Tail, is_passing, refusal};
-use crate::failure::{Failure, Kind as FailureKind};
+use crate::failure::Failure;
 use crate::output::Target;
 use crate::ui;
 
@@ -99,10 +99,12 @@ pub(crate) fn to_file(ask: &mut Ask<'_>, path: &Path, retries: u32) -> Result<Re
 
 /// A failure that nothing more is tried after.
 fn ended(failure: Failure, download: Download<'_>) -> Failure {
-    if !download.give_up() || !(is_passing(&failure) || failure.kind == FailureKind::Cancelled) {
+    if !download.give_up() {
         return failure;
     }
-    failure.hint("what came is in FILE.partial: the same command goes on from there")
+    let left = "what came is in FILE.partial: the same command goes on from there";
+    let hint = failure.hint.as_ref().map_or_else(|| left.to_owned(), |hint| format!("{hint}; {left}"));
+    failure.hint(hint)
 }
 
 /// A device or a pipe cannot be gone on from.
