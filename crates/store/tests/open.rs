@@ -9,11 +9,12 @@
 )]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use headcount_block::{Progress, UidRange, User};
 use headcount_store::{Backend, Error, Options, Store};
+use rustix::io::Errno;
 
 fn dir() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -82,6 +83,29 @@ fn paths_that_are_no_store() {
     let store = Store::open(&path, &Options::default()).unwrap();
     store.discard().unwrap();
     assert!(!path.exists());
+}
+
+/// A link that leads to itself stands for what its owner alone may look at: tests may run as root, who may look at all.
+#[test]
+fn what_cannot_be_looked_at_is_not_taken_for_missing() {
+    let dir = dir();
+    let path = dir.path().join("s");
+    filled(&path, 10);
+    let manifest = path.join("MANIFEST");
+    fs::remove_file(&manifest).unwrap();
+    symlink("MANIFEST", &manifest).unwrap();
+    for attempt in [Store::open(&path, &Options::default()), Store::open_read_only(&path, &Options::default())] {
+        let error = attempt.unwrap_err();
+        let Error::Io { path: named, source, .. } = &error else { panic!("{error}") };
+        assert_eq!((named, Errno::from_io_error(source)), (&manifest, Some(Errno::LOOP)), "{error}");
+    }
+    let circle = dir.path().join("circle");
+    symlink("circle", &circle).unwrap();
+    let store = Store::temporary().unwrap();
+    let made = Store::create(&circle, &Options::default()).map(drop);
+    for error in [made, store.snapshot().backup(&circle, &Progress::default()).map(drop)].map(Result::unwrap_err) {
+        assert!(matches!(&error, Error::Io { path, .. } if *path == circle), "{error}");
+    }
 }
 
 #[test]
