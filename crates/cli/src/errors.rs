@@ -184,6 +184,9 @@ pub(crate) fn doubtful_hint(error: &Error) -> Option<&'static str> {
     }
 }
 
+/// What to do about damage that is listed already.
+pub(crate) const LISTED: &str = "restore the store from a backup, import its users again, or take what is intact with `headcount salvage STORE NEW`";
+
 /// What to do about damage.
 pub(crate) const DAMAGE: &str = "`headcount verify STORE` lists all damage; restore the store from a backup, import its users again, or take what \
      is intact with `headcount salvage STORE NEW`";

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::AcqRel;
 use std::time::Duration;
 
-use headcount_block::{Origin, Progress, RowBuf, Totals, User};
+use headcount_block::{Damage, Origin, Progress, RowBuf, Totals, User};
 
 use crate::backing::Backend;
 use crate::backup::BackupReport;
@@ -455,7 +455,22 @@ impl Segment {
 
 fn open_segment(dir: &Path, entry: &SegmentEntry, backend: Backend) -> Result<Arc<Segment>> {
     let path = dir.join(files::segment_name(entry.id));
-    Segment::open(&path, entry.id, backend).map(Arc::new)
+    let opened = Segment::open(&path, entry.id, backend).map_err(|error| match error {
+        // The manifest says that it is there.
+        Error::Io { source, .. } if [ErrorKind::NotFound, ErrorKind::InvalidInput].contains(&source.kind()) => {
+            let (what, expected) = ("segment".to_owned(), "the file of a segment".to_owned());
+            Error::Damage(Box::new(Damage {
+                file: path,
+                offset: 0,
+                what,
+                expected,
+                found: source.to_string(),
+                uids: None,
+            }))
+        }
+        error => error,
+    });
+    opened.map(Arc::new)
 }
 
 /// Whether this is a directory that holds nothing but what an interrupted `create` leaves.

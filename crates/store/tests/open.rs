@@ -108,6 +108,24 @@ fn what_cannot_be_looked_at_is_not_taken_for_missing() {
     }
 }
 
+/// The log's file was damage when it was not there, and a segment's an error of the system: without a word about salvage.
+#[test]
+fn a_segment_that_is_not_there_is_damage() {
+    let dir = dir();
+    let path = dir.path().join("s");
+    let segment = filled(&path, 10);
+    fs::remove_file(&segment).unwrap();
+    for as_a_directory in [false, true] {
+        if as_a_directory {
+            fs::create_dir(&segment).unwrap();
+        }
+        for attempt in [Store::open(&path, &Options::default()), Store::open_read_only(&path, &Options::default())] {
+            let error = attempt.unwrap_err();
+            assert!(matches!(&error, Error::Damage(damage) if damage.file == segment), "{error}");
+        }
+    }
+}
+
 #[test]
 fn one_writer_or_many_readers() {
     let dir = dir();
@@ -243,7 +261,7 @@ fn every_truncation_of_a_segment_is_found() {
     }
     fs::remove_file(&segment).unwrap();
     let error = Store::open(&path, &Options::default()).unwrap_err();
-    assert!(matches!(&error, Error::Io { path, .. } if *path == segment), "{error}");
+    assert!(matches!(&error, Error::Damage(damage) if damage.file == segment), "{error}");
 }
 
 #[test]
