@@ -48,8 +48,9 @@ fn a_store_survives_closing_and_is_private() {
     let dir = dir();
     let path = dir.path().join("s");
     let segment = filled(&path, 1000);
-    assert_eq!(fs::metadata(&segment).unwrap().permissions().mode() & 0o777, 0o400);
-    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&segment), mode(&path), mode(&path.join("tmp"))), (0o400, 0o700, 0o700));
+    assert_eq!(["MANIFEST", "LOCK"].map(|name| mode(&path.join(name))), [0o600; 2]);
     for backend in [Backend::Auto, Backend::Mmap, Backend::Pread] {
         let store = Store::open(&path, &Options { backend, ..Options::default() }).unwrap();
         let snapshot = store.snapshot();

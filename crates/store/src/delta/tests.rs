@@ -71,6 +71,15 @@ fn an_error_that_sled_repeats_says_what_the_system_said() {
     assert!(guarded(path, || Err::<(), _>(other)).unwrap_err().to_string().ends_with(": of its own"));
 }
 
+/// What sled makes in there has the modes that it likes.
+#[test]
+fn nobody_else_looks_into_a_log() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::create(dir.path(), 1).unwrap();
+    assert_eq!(fs::metadata(&log.path).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
 /// A record of about so many bytes.
 fn group(seq: u64, bytes: usize) -> Record {
     // What each UID takes besides itself.
