@@ -5,6 +5,7 @@ use std::mem;
 use headcount::{Batch, Error, Progress, Refusal, RefuseReason, Store};
 use headcount_import::{ImportError, Line, Lines, Operation, Position, Unit};
 
+use crate::errors::doubtful_hint;
 use crate::failure::{Failure, Kind};
 
 /// Most operations of one batch, as the store has it.
@@ -37,6 +38,21 @@ pub(crate) struct Applied {
 }
 
 impl Applied {
+    /// What to do where the batch that ends with the line `last` may have been applied or not.
+    fn look_first(&self, last: u64) -> String {
+        let (seq, next, after) = (self.seq, self.lines + 1, last + 1);
+        let again = match self.lines {
+            0 => "run the command again".to_owned(),
+            _ => format!("run the command with the lines from {next} on"),
+        };
+        // One that was made for this goes again.
+        let or_none = if seq == 0 { ", or where there is no store," } else { "" };
+        format!(
+            "see how far it came with `headcount stats STORE`: at seq {seq}{or_none} {again}, beyond that with the lines \
+             from {after} on"
+        )
+    }
+
     /// For messages; `settled`: that nothing else was applied is certain.
     fn note(&self, settled: bool) -> String {
         match (self.lines, settled) {
@@ -187,7 +203,11 @@ impl<'a> Batches<'a> {
         let is_too_large = matches!(error, Error::TooLarge { .. });
         let settled = is_too_large || matches!(error, Error::Limit(_) | Error::Cancelled);
         let (first, last) = (self.places.first(), self.places.iter().take(lines).next_back());
+        let doubtful = doubtful_hint(&error);
         let mut failure = Failure::from(error);
+        if let (Some(hint), Some(last)) = (doubtful, last) {
+            failure = failure.hint(format!("{hint}, then {}", self.applied.look_first(last.number)));
+        }
         if settled && let (Some(first), Some(last)) = (first, last) {
             failure =
                 Failure { error: format!("lines {} to {}: {failure}", first.number, last.number).into(), ..failure };
@@ -232,5 +252,50 @@ pub(crate) fn refusal_text(refusal: &Refusal, new_uid: Option<&str>) -> String {
             format!("user {:?} cannot be renamed: there is a user {new_uid:?} already", refusal.uid)
         }
         (reason, _) => format!("user {:?}: {reason}", refusal.uid),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, ErrorKind};
+
+    use super::*;
+
+    fn hint(applied: Applied, error: Error) -> Option<String> {
+        let (store, progress) = (Store::temporary().unwrap(), Progress::default());
+        let places =
+            (applied.lines + 1..=applied.lines + 1000).map(|number| Place { number, offset: 0, new_uid: None });
+        let mut batches = Batches::new(&store, &progress, Cut::Operations(1000));
+        (batches.places, batches.applied) = (places.collect(), applied);
+        batches.uncommitted(1000, error).hint
+    }
+
+    #[test]
+    fn what_to_do_after_a_batch_that_failed_depends_on_what_is_certain() {
+        let io = |kind: ErrorKind| Error::Io { op: "write", path: "s/delta-1".into(), source: io::Error::from(kind) };
+        let poisoned = || Error::Poisoned { path: "s".into(), cause: "cannot fsync".to_owned() };
+        let at = |lines, seq| Applied { lines, seq, ..Applied::default() };
+        let of = |applied, error| hint(applied, error).unwrap_or_default();
+        assert_eq!(
+            of(at(8000, 9), io(ErrorKind::StorageFull)),
+            "make room on that file system, then see how far it came with `headcount stats STORE`: at seq 9 run the command \
+             with the lines from 8001 on, beyond that with the lines from 9001 on"
+        );
+        assert_eq!(
+            of(at(0, 0), io(ErrorKind::QuotaExceeded)),
+            "make room on that file system, then see how far it came with `headcount stats STORE`: at seq 0, or where there \
+             is no store, run the command again, beyond that with the lines from 1001 on"
+        );
+        for error in [io(ErrorKind::Other), poisoned()] {
+            let said = of(at(0, 7), error);
+            assert!(said.starts_with("look at the disk, then see how far"), "{said}");
+            assert!(
+                said.ends_with("at seq 7 run the command again, beyond that with the lines from 1001 on"),
+                "{said}"
+            );
+        }
+        let large = Error::TooLarge { what: "bytes", max: 1, found: 2 };
+        assert!(of(at(8000, 9), large).starts_with("a smaller --batch"));
+        assert_eq!(hint(at(8000, 9), Error::Cancelled), None);
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use headcount::{Batch, Error, RefuseReason};
 
 use crate::batches::refusal_text;
+use crate::errors::doubtful_hint;
 use crate::failure::{Failure, Outcome};
 use crate::store;
 use crate::ui::Ui;
@@ -44,7 +45,15 @@ pub(crate) fn run(path: &Path, json: bool, ui: &Ui, change: Change) -> Result<Ou
             Err(Error::Refused(refusal)) => {
                 return Err(Failure::failed(refusal_text(&refusal, change.new_uid.as_deref())));
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                let hint = doubtful_hint(&error).map(|hint| {
+                    format!(
+                        "{hint}, then look whether the change was made before you make it again: `headcount get STORE UID`"
+                    )
+                });
+                let failure = Failure::from(error);
+                return Err(Failure { hint: hint.or(failure.hint), ..failure });
+            }
         };
         let (outcome, text) =
             if commit.changed > 0 { (Outcome::Done, change.made) } else { (change.unchanged_is, change.unchanged) };

@@ -181,6 +181,18 @@ fn config_hint(error: &io::Error) -> Option<String> {
     }
 }
 
+/// What to do first about a change that may be on disk or not, since writing it failed; `None` for errors that leave no doubt.
+pub(crate) fn doubtful_hint(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::Io { source, .. } if is_full(source) => Some("make room on that file system"),
+        Error::Io { .. } | Error::Poisoned { .. } => Some("look at the disk"),
+        _ => None,
+    }
+}
+
+/// What to do about damage that is listed already.
+pub(crate) const LISTED: &str = "restore the store from a backup, import its users again, or take what is intact with `headcount salvage STORE NEW`";
+
 /// What to do about damage.
 pub(crate) const DAMAGE: &str = "`headcount verify STORE` lists all damage; restore the store from a backup, import its users again, or take what \
      is intact with `headcount salvage STORE NEW`";

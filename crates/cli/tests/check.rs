@@ -91,6 +91,14 @@ fn files_and_manifests_that_cannot_be_used() {
     scratch.run(&["check", "users.ndjson", "--manifest", "m"]).exits(5).says(&["is no manifest"]);
     scratch.write("m", "{\"formatVersion\":7}");
     scratch.run(&["check", "users.ndjson", "--manifest", "m"]).exits(1).says(&["version 7", "version 1"]);
+    // One that is there, and that nobody can look at: the file was said to be whole without a word about it.
+    scratch.run(&["export", "s", "-o", "e.json"]).exits(0);
+    symlink("e.json.manifest.json", scratch.path("e.json.manifest.json")).unwrap();
+    scratch.run(&["check", "e.json"]).exits(1).says(&["e.json.manifest.json"]);
+    // There is none of a name that is too long.
+    let long = "n".repeat(250);
+    fs::rename(scratch.path("e.json"), scratch.path(&long)).unwrap();
+    scratch.run(&["check", &long]).exits(0);
 }
 
 /// Killed after the manifest took its name and before the file did: the old file does not fit, and it is said how to go on.

@@ -92,6 +92,16 @@ fn a_store_that_does_not_open_is_salvaged_too() {
     assert!(report["users"].as_u64().unwrap() > 0, "{report}");
 }
 
+#[test]
+fn a_segment_that_is_not_there_is_damage_with_a_way_out() {
+    let scratch = Scratch::new();
+    scratch.store("100");
+    fs::remove_file(segment(&scratch)).unwrap();
+    let run = scratch.run(&["verify", "s"]).exits(5).says(&["1 damage found in s", "hint:", "headcount salvage"]);
+    assert!(run.out.contains(".seg"), "{}", run.out);
+    scratch.run(&["salvage", "s", "new"]).exits(5);
+}
+
 fn segment_of_files(scratch: &Scratch) -> PathBuf {
     let files = content(&scratch.path("s"));
     files.into_iter().map(|(path, _)| path).find(|path| path.extension().is_some_and(|e| e == "seg")).unwrap()

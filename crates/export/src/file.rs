@@ -31,7 +31,7 @@ const MODE: u32 = 0o600;
 /// Records and manifests are shorter.
 const SMALL_MAX: u64 = 1 << 20;
 
-fn failed<'p>(op: &'static str, path: &'p Path) -> impl FnOnce(io::Error) -> Error + use<'p> {
+pub(crate) fn failed<'p>(op: &'static str, path: &'p Path) -> impl FnOnce(io::Error) -> Error + use<'p> {
     move |source| Error::File { op, path: path.to_path_buf(), source }
 }
 

@@ -167,7 +167,7 @@ impl ResumeRecord {
             return Err(ResumeError::NoFile { path: target }.into());
         }
         let partial = file::beside(&target, file::PARTIAL)?;
-        if !partial.exists() {
+        if !partial.try_exists().map_err(file::failed("open", &partial))? {
             return Err(ResumeError::Nothing { path: partial }.into());
         }
         Self::load(&file::beside(&target, file::RECORD)?)

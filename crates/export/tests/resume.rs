@@ -317,6 +317,16 @@ fn what_is_no_record_is_refused() {
     assert!(matches!(error, Error::Resume(ResumeError::NoFile { .. })), "{error}");
 }
 
+/// It said that there is nothing to resume, where nobody could look.
+#[test]
+fn a_broken_export_that_cannot_be_looked_at_is_not_taken_for_missing() {
+    let place = Place::new(|source| export(source, Format::Json));
+    fs::remove_file(place.partial()).unwrap();
+    std::os::unix::fs::symlink("out.partial", place.partial()).unwrap();
+    let error = ResumeRecord::read(place.out()).unwrap_err();
+    assert!(matches!(&error, Error::File { path, .. } if *path == place.partial()), "{error}");
+}
+
 #[test]
 fn what_is_being_written_is_not_resumed() {
     let place = Place::new(|source| export(source, Format::Json));

@@ -51,6 +51,7 @@ impl Snapshot {
                 files::create_dir(dest)?;
                 true
             }
+            Err(e) if e.kind() != std::io::ErrorKind::NotADirectory => return Err(Error::io("list", dest, e)),
             _ => return Err(Error::Exists { path: dest.to_path_buf() }),
         };
         fault::point("backup: looked")?;

@@ -302,10 +302,17 @@ fn flush(db: &sled::Db, path: &Path) -> Result<()> {
 fn guarded<T>(path: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(sled::Error::Io(e))) => Err(Error::io("write the log in", path, e)),
+        Ok(Err(sled::Error::Io(e))) => Err(Error::io("write the log in", path, of_the_system(e))),
         Ok(Err(other)) => Err(damage(path, 0, "log", "a whole sled database", other.to_string())),
         Err(_) => Err(Error::io("write the log in", path, io::Error::other("sled gave up, see its message"))),
     }
+}
+
+/// What the system said. sled repeats an error as a text with its `Debug` form: `Os { code: 28, kind: …, message: … }`.
+fn of_the_system(error: io::Error) -> io::Error {
+    let text = error.get_ref().map(ToString::to_string).unwrap_or_default();
+    let code = text.split_once("Os { code: ").and_then(|(_, rest)| rest.split_once(',')?.0.parse().ok());
+    code.map_or(error, io::Error::from_raw_os_error)
 }
 
 fn damage(file: &Path, offset: u64, what: &str, expected: &str, found: String) -> Error {

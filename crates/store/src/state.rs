@@ -216,8 +216,9 @@ impl Inner {
     /// Segments that the manifest does not name, or not any more: their files go when the last snapshot lets go of them,
     /// or at the next open, should that outlive the store.
     pub(crate) fn retire(&self, segments: &[Arc<Segment>]) {
-        // Whoever lets go of a segment removes its file a moment later, or cannot.
-        let gone: Vec<PathBuf> = self.unheld().into_iter().filter(|path| !path.exists()).collect();
+        // Whoever lets go of a segment removes its file a moment later, or cannot. What cannot be looked at may be there.
+        let gone: Vec<PathBuf> =
+            self.unheld().into_iter().filter(|path| matches!(path.try_exists(), Ok(false))).collect();
         let mut retired = lock(&self.retired);
         retired.segments.retain(|(_, path)| !gone.contains(path));
         for segment in segments {
@@ -303,5 +304,18 @@ mod tests {
         let noted = lock(&inner.retired).versions.len();
         assert!(noted <= 2 * NOTED + 2, "{noted} versions are noted");
         assert_eq!(inner.pinned().1, Some(stays.origin.seq));
+    }
+
+    /// An erasure removes what is noted here, and says that it is gone.
+    #[test]
+    fn a_retired_file_that_cannot_be_looked_at_stays_noted() {
+        let manifest = Manifest::new(1, 2, 3);
+        let version = version_of(&manifest, Vec::new()).unwrap();
+        let inner = Inner::new("nowhere".into(), Options::default(), true, version, manifest);
+        for name in ["gone".to_owned(), "n".repeat(300)] {
+            lock(&inner.retired).segments.push((Weak::new(), PathBuf::from(name)));
+        }
+        inner.retire(&[]);
+        assert_eq!(inner.unheld(), [PathBuf::from("n".repeat(300))]);
     }
 }

@@ -1,12 +1,14 @@
 //! Opening, creating and closing stores.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::AcqRel;
 use std::time::Duration;
 
-use headcount_block::{Origin, Progress, RowBuf, Totals, User};
+use headcount_block::{Damage, Origin, Progress, RowBuf, Totals, User};
 
 use crate::backing::Backend;
 use crate::backup::BackupReport;
@@ -64,14 +66,14 @@ impl Store {
     pub fn create(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
         let dir = path.as_ref();
         match fs::symlink_metadata(dir) {
-            Ok(_) if !is_blank(dir) => return Err(Error::Exists { path: dir.to_path_buf() }),
+            Ok(_) if !is_blank(dir)? => return Err(Error::Exists { path: dir.to_path_buf() }),
             Ok(_) => {}
             Err(_) => files::create_dir(dir)?,
         }
         fault::point("create: looked")?;
         let lock = Lock::exclusive(dir)?;
         // Whoever was faster may have made a store here, and closed it.
-        if !is_blank(dir) {
+        if !is_blank(dir)? {
             return Err(Error::Exists { path: dir.to_path_buf() });
         }
         files::ensure_tmp(dir)?;
@@ -453,24 +455,53 @@ impl Segment {
 
 fn open_segment(dir: &Path, entry: &SegmentEntry, backend: Backend) -> Result<Arc<Segment>> {
     let path = dir.join(files::segment_name(entry.id));
-    Segment::open(&path, entry.id, backend).map(Arc::new)
+    let opened = Segment::open(&path, entry.id, backend).map_err(|error| match error {
+        // The manifest says that it is there.
+        Error::Io { source, .. } if [ErrorKind::NotFound, ErrorKind::InvalidInput].contains(&source.kind()) => {
+            let (what, expected) = ("segment".to_owned(), "the file of a segment".to_owned());
+            Error::Damage(Box::new(Damage {
+                file: path,
+                offset: 0,
+                what,
+                expected,
+                found: source.to_string(),
+                uids: None,
+            }))
+        }
+        error => error,
+    });
+    opened.map(Arc::new)
 }
 
-/// Whether a directory holds nothing but what an interrupted `create` leaves.
-fn is_blank(dir: &Path) -> bool {
-    let ours = [files::LOCK, files::TMP, "MANIFEST.new"];
-    fs::read_dir(dir)
-        .is_ok_and(|mut entries| entries.all(|e| e.is_ok_and(|e| ours.iter().any(|name| e.file_name() == *name))))
+/// Whether this is a directory that holds nothing but what an interrupted `create` leaves.
+fn is_blank(dir: &Path) -> Result<bool> {
+    let ours = [files::LOCK, files::TMP, "MANIFEST.new"].map(Some);
+    match files::entries(dir) {
+        Ok(entries) => Ok(entries.iter().all(|path| ours.contains(&path.file_name().and_then(OsStr::to_str)))),
+        // A file, or a link to nothing.
+        Err(Error::Io { source, .. }) if [ErrorKind::NotADirectory, ErrorKind::NotFound].contains(&source.kind()) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn expect_store(dir: &Path) -> Result<()> {
     match fs::metadata(dir) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(Error::NotFound { path: dir.to_path_buf() }),
-        Err(e) => Err(Error::io("look at", dir, e)),
-        Ok(meta) if !meta.is_dir() => Err(Error::NotAStore { path: dir.to_path_buf(), why: "it is not a directory" }),
-        Ok(_) if !dir.join(files::MANIFEST).exists() => {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Err(Error::NotFound { path: dir.to_path_buf() }),
+        Err(e) => return Err(Error::io("look at", dir, e)),
+        Ok(meta) if !meta.is_dir() => {
+            return Err(Error::NotAStore { path: dir.to_path_buf(), why: "it is not a directory" });
+        }
+        Ok(_) => {}
+    }
+    let manifest = dir.join(files::MANIFEST);
+    match fs::metadata(&manifest) {
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == ErrorKind::NotFound => {
             Err(Error::NotAStore { path: dir.to_path_buf(), why: "it holds no MANIFEST" })
         }
-        Ok(_) => Ok(()),
+        // It may well be a store, of somebody who lets nobody else look into it.
+        Err(e) => Err(Error::io("look at", &manifest, e)),
     }
 }

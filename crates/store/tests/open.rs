@@ -9,11 +9,12 @@
 )]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use headcount_block::{Progress, UidRange, User};
 use headcount_store::{Backend, Error, Options, Store};
+use rustix::io::Errno;
 
 fn dir() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -47,8 +48,9 @@ fn a_store_survives_closing_and_is_private() {
     let dir = dir();
     let path = dir.path().join("s");
     let segment = filled(&path, 1000);
-    assert_eq!(fs::metadata(&segment).unwrap().permissions().mode() & 0o777, 0o400);
-    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&segment), mode(&path), mode(&path.join("tmp"))), (0o400, 0o700, 0o700));
+    assert_eq!(["MANIFEST", "LOCK"].map(|name| mode(&path.join(name))), [0o600; 2]);
     for backend in [Backend::Auto, Backend::Mmap, Backend::Pread] {
         let store = Store::open(&path, &Options { backend, ..Options::default() }).unwrap();
         let snapshot = store.snapshot();
@@ -82,6 +84,47 @@ fn paths_that_are_no_store() {
     let store = Store::open(&path, &Options::default()).unwrap();
     store.discard().unwrap();
     assert!(!path.exists());
+}
+
+/// A link that leads to itself stands for what its owner alone may look at: tests may run as root, who may look at all.
+#[test]
+fn what_cannot_be_looked_at_is_not_taken_for_missing() {
+    let dir = dir();
+    let path = dir.path().join("s");
+    filled(&path, 10);
+    let manifest = path.join("MANIFEST");
+    fs::remove_file(&manifest).unwrap();
+    symlink("MANIFEST", &manifest).unwrap();
+    for attempt in [Store::open(&path, &Options::default()), Store::open_read_only(&path, &Options::default())] {
+        let error = attempt.unwrap_err();
+        let Error::Io { path: named, source, .. } = &error else { panic!("{error}") };
+        assert_eq!((named, Errno::from_io_error(source)), (&manifest, Some(Errno::LOOP)), "{error}");
+    }
+    let circle = dir.path().join("circle");
+    symlink("circle", &circle).unwrap();
+    let store = Store::temporary().unwrap();
+    let made = Store::create(&circle, &Options::default()).map(drop);
+    for error in [made, store.snapshot().backup(&circle, &Progress::default()).map(drop)].map(Result::unwrap_err) {
+        assert!(matches!(&error, Error::Io { path, .. } if *path == circle), "{error}");
+    }
+}
+
+/// The log's file was damage when it was not there, and a segment's an error of the system: without a word about salvage.
+#[test]
+fn a_segment_that_is_not_there_is_damage() {
+    let dir = dir();
+    let path = dir.path().join("s");
+    let segment = filled(&path, 10);
+    fs::remove_file(&segment).unwrap();
+    for as_a_directory in [false, true] {
+        if as_a_directory {
+            fs::create_dir(&segment).unwrap();
+        }
+        for attempt in [Store::open(&path, &Options::default()), Store::open_read_only(&path, &Options::default())] {
+            let error = attempt.unwrap_err();
+            assert!(matches!(&error, Error::Damage(damage) if damage.file == segment), "{error}");
+        }
+    }
 }
 
 #[test]
@@ -219,7 +262,7 @@ fn every_truncation_of_a_segment_is_found() {
     }
     fs::remove_file(&segment).unwrap();
     let error = Store::open(&path, &Options::default()).unwrap_err();
-    assert!(matches!(&error, Error::Io { path, .. } if *path == segment), "{error}");
+    assert!(matches!(&error, Error::Damage(damage) if damage.file == segment), "{error}");
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! `headcount check`
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use headcount::{CheckReport, Manifest, Progress, ResumeRecord, check_file};
+use headcount::{CheckReport, Manifest, ManifestError, Progress, ResumeRecord, check_file};
 
 use crate::failure::{Failure, Kind, Outcome};
 use crate::interrupt::cancel_on_signals;
@@ -132,7 +133,13 @@ fn sidecar(args: &Args) -> Result<Option<PathBuf>, Failure> {
         return Ok(args.manifest.clone());
     }
     let beside = Manifest::path_of(&args.file)?;
-    Ok(beside.exists().then_some(beside))
+    match beside.try_exists() {
+        Ok(there) => Ok(there.then_some(beside)),
+        // Nothing can have a name that is too long.
+        Err(error) if error.kind() == io::ErrorKind::InvalidFilename => Ok(None),
+        // Without it, less would be checked than whoever put it there expects.
+        Err(source) => Err(ManifestError::Io { path: beside, source }.into()),
+    }
 }
 
 /// A file that does not fit its manifest may be the one that an export was about to replace.

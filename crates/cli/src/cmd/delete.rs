@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use headcount::{Batch, Error, Store};
 
 use crate::batches::OPERATIONS_MAX;
+use crate::errors::doubtful_hint;
 use crate::failure::{Failure, Outcome};
 use crate::store;
 use crate::ui::Ui;
@@ -87,9 +88,15 @@ fn delete<'a>(store: &Store, uids: &'a [String]) -> Result<Report<'a>, Failure> 
                 let (first, second) = part.split_at(part.len() / 2);
                 parts.extend([second, first]);
             }
-            Err(error) if report.deleted == 0 => return Err(error.into()),
             Err(error) => {
+                let hint = doubtful_hint(&error).map(|hint| {
+                    format!("{hint} and run the command again: those who were deleted by this one are not there then")
+                });
                 let failure = Failure::from(error);
+                let failure = Failure { hint: hint.or(failure.hint), ..failure };
+                if report.deleted == 0 {
+                    return Err(failure);
+                }
                 let Report { deleted, seq, .. } = report;
                 let text = format!("{failure}; {deleted} users were deleted before that, up to seq {seq}");
                 return Err(failure.reworded(text));

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use headcount::{Damage, Error, Options, Progress, Store, VerifyReport};
 
-use crate::failure::{Failure, Outcome};
+use crate::errors::LISTED;
+use crate::failure::{Failure, Kind, Outcome};
 use crate::interrupt::cancel_on_signals;
 use crate::progress::{Rate, watch};
 use crate::size::{human_bytes, human_count};
@@ -163,7 +164,8 @@ fn show(report: &Report, args: &Args, ui: &Ui) -> Result<(), Failure> {
     );
     if report.damage_count > 0 {
         let places = if report.damage_count == 1 { "damage" } else { "damages" };
-        ui.error(&format!("{} {places} found in {}: {what}", human_count(report.damage_count), args.store.display()));
+        let text = format!("{} {places} found in {}: {what}", human_count(report.damage_count), args.store.display());
+        ui.failure(&Failure::new(Kind::Damage, text).hint(LISTED));
     } else if !args.json {
         ui::print_line(&format!("no damage: {what}"))?;
     }

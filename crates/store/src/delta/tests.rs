@@ -55,6 +55,31 @@ fn a_database_that_another_thread_still_holds_is_closed_when_it_lets_go() {
     thread.join().unwrap();
 }
 
+/// sled gives its errors out in copies, of which the text is what `Debug` writes.
+#[test]
+fn an_error_that_sled_repeats_says_what_the_system_said() {
+    let full = || io::Error::from_raw_os_error(28);
+    let path = Path::new("s/delta-1");
+    let (first, said) = (sled::Error::Io(full()), full().to_string());
+    for error in [first.clone(), first.clone().clone(), first] {
+        let error = guarded(path, || Err::<(), _>(error.clone())).unwrap_err();
+        let Error::Io { source, .. } = &error else { panic!("{error}") };
+        assert_eq!((source.kind(), source.to_string()), (io::ErrorKind::StorageFull, said.clone()));
+        assert_eq!(error.to_string(), format!("cannot write the log in s/delta-1: {said}"));
+    }
+    let other = sled::Error::Io(io::Error::other("of its own"));
+    assert!(guarded(path, || Err::<(), _>(other)).unwrap_err().to_string().ends_with(": of its own"));
+}
+
+/// What sled makes in there has the modes that it likes.
+#[test]
+fn nobody_else_looks_into_a_log() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::create(dir.path(), 1).unwrap();
+    assert_eq!(fs::metadata(&log.path).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
 /// A record of about so many bytes.
 fn group(seq: u64, bytes: usize) -> Record {
     // What each UID takes besides itself.
