@@ -198,3 +198,34 @@ fn many_short_headers_are_refused() {
     assert_eq!(client.receive(10).map(|frame| (frame.kind, frame.stream)), Some((HEADERS, stream)));
     assert!(client.body(stream).starts_with(b"uid,provider,providerUID\r\n"));
 }
+
+#[test]
+#[ignore = "waits for 45 seconds: signs of life were asked for and waited for that long"]
+fn a_reader_may_pause_for_as_long_as_the_limits_say() {
+    let server = serve_with(temporary(many(200_000)), "limits = { slow_seconds = 120 }");
+    let mut client = Client::new(&server, 0x7fff_ffff);
+    let stream = client.post("exportUsers", &Running::secret_form(&[("format", "csv")]));
+    std::thread::sleep(std::time::Duration::from_secs(45));
+    assert!(client.body(stream) == server.export(&[("format", "csv")]).body);
+}
+
+/// Also one whose machine lost its power: nothing comes from it, not even the end.
+#[test]
+fn a_client_that_is_silent_is_dropped() {
+    let limits = "limits = { request_seconds = 1, idle_seconds = 2, slow_seconds = 1 }";
+    let server = serve_with(temporary(many(200_000)), limits);
+    let count = |reason: &str| server.counted(&format!("headcount_connections_given_up_total{{reason=\"{reason}\"}}"));
+    let (form, large) = (Running::secret_form(&[("format", "csv")]), 0x7fff_ffff);
+    let mut answered = Client::new(&server, large);
+    let stream = answered.post("exportUsers", "");
+    assert!(!answered.body(stream).is_empty());
+    let (mut asking, mut reading) = (Client::new(&server, large), Client::new(&server, large));
+    reading.post("exportUsers", &form);
+    let without_body = Client::head("exportUsers");
+    asking.begin(&without_body);
+    let silent = Client::new(&server, large);
+    eventually("who reads nothing is dropped", || count("slow_reader") == Some(1.0));
+    eventually("who never asked is dropped", || count("slow_request") == Some(1.0));
+    eventually("who asks for nothing more is dropped", || count("idle") == Some(2.0));
+    drop((answered, asking, reading, silent));
+}
