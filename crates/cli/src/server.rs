@@ -6,8 +6,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use headcount::method::Sites;
 use headcount::{Options, Store};
@@ -28,6 +30,8 @@ use crate::ui::Ui;
 
 /// Files that a process needs besides those of connections.
 const OTHER_FILES: u64 = 256;
+/// Until a store is looked at again that a request has.
+const PAUSE: Duration = Duration::from_millis(100);
 
 impl From<ServerError> for Failure {
     fn from(error: ServerError) -> Self {
@@ -78,20 +82,44 @@ fn refuse_eavesdroppers(listener: &Listener, address: SocketAddr) -> Result<(), 
     Err(Failure::usage(problem).hint(hint))
 }
 
+type Open = HashMap<PathBuf, Arc<Store>>;
+
 /// The stores that are open, by canonical path.
 #[derive(Debug, Default)]
 struct Stores {
-    open: Mutex<HashMap<PathBuf, Arc<Store>>>,
+    open: Mutex<Open>,
+    /// How often it was said which of them are used: what could not be closed then, the next one sees to.
+    turn: AtomicU64,
+}
+
+/// Closes a store unless somebody has it; whether it is closed.
+fn close(open: &mut Open, path: &Path) -> bool {
+    let Some(store) = open.remove(path) else { return true };
+    match Arc::try_unwrap(store).map(Store::close) {
+        Ok(Ok(())) => tracing::info!(store = %path.display(), "a store was closed"),
+        Ok(Err(error)) => {
+            tracing::error!(store = %path.display(), %error, "a store was not closed; the next open recovers it");
+        }
+        Err(store) => {
+            open.insert(path.to_path_buf(), store);
+            return false;
+        }
+    }
+    true
 }
 
 impl Stores {
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn sites(&self, config: &Config) -> Result<Sites, ConfigError> {
         config.sites(|path| self.open(path))
     }
 
     /// The store at a canonical path.
     fn open(&self, path: &Path) -> Result<Arc<Store>, headcount::Error> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.lock();
         if let Some(store) = open.get(path) {
             return Ok(Arc::clone(store));
         }
@@ -106,23 +134,41 @@ impl Stores {
         Ok(Arc::clone(open.entry(path.to_path_buf()).or_insert(Arc::new(store))))
     }
 
-    /// Closes every store that nobody uses any more but those of `sites`.
-    fn retain(&self, sites: Option<&Sites>) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Closes every store but those of `sites`: what a request still has, once that has ended, where the server goes on.
+    fn retain(self: &Arc<Self>, sites: Option<&Sites>) {
+        let mut open = self.lock();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) + 1;
         let is_used =
             |store: &Arc<Store>| sites.is_some_and(|sites| sites.iter().any(|site| Arc::ptr_eq(&site.store, store)));
-        let gone: Vec<PathBuf> =
+        let mut left: Vec<PathBuf> =
             open.iter().filter(|(_, store)| !is_used(store)).map(|(path, _)| path.clone()).collect();
-        for path in gone {
-            let Some(store) = open.remove(&path) else { continue };
-            match Arc::try_unwrap(store).map(Store::close) {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    tracing::error!(store = %path.display(), %error, "a store was not closed; the next open recovers it");
+        left.retain(|path| !close(&mut open, path));
+        drop(open);
+        if sites.is_none() || left.is_empty() {
+            return;
+        }
+        for path in &left {
+            tracing::info!(store = %path.display(), "a store that no site names is closed once its last request has ended");
+        }
+        self.close_later(left, turn);
+    }
+
+    /// Tries again to close these stores until all are closed, or it is said anew which are used.
+    fn close_later(self: &Arc<Self>, mut left: Vec<PathBuf>, turn: u64) {
+        let stores = Arc::downgrade(self);
+        let spawned = thread::Builder::new().name("stores".to_owned()).spawn(move || {
+            while !left.is_empty() {
+                thread::sleep(PAUSE);
+                let Some(stores) = stores.upgrade() else { return };
+                let mut open = stores.lock();
+                if stores.turn.load(Ordering::Relaxed) != turn {
+                    return;
                 }
-                // A request still has it, and is the last to let go.
-                Err(store) => drop(open.insert(path, store)),
+                left.retain(|path| !close(&mut open, path));
             }
+        });
+        if let Err(error) = spawned {
+            tracing::error!(%error, "no thread can be started that closes stores; the next SIGHUP does");
         }
     }
 }
@@ -365,21 +411,21 @@ mod tests {
         assert_eq!(url_of(&public, "10.0.0.1:1".parse().unwrap(), false), "https://users.example");
     }
 
-    #[test]
-    fn a_reload_that_is_refused_leaves_no_store_open() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("headcount.toml");
-        let site = |name: &str| {
-            let (store, secret) = (dir.path().join(name), dir.path().join(format!("{name}.secret")));
-            if !store.exists() {
-                Store::create(&store, &Options::default()).unwrap().close().unwrap();
-                fs::write(&secret, "c2VjcmV0").unwrap();
-                fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
-            }
-            format!("[[site]]\napi_key = \"{name}\"\nstore = {store:?}\nsecrets = [{{ file = {secret:?} }}]\n")
-        };
-        let listen = "[[listen]]\naddress = \"127.0.0.1:0\"\n";
-        fs::write(&file, format!("{listen}{}", site("one"))).unwrap();
+    const LISTEN: &str = "[[listen]]\naddress = \"127.0.0.1:0\"\n";
+
+    /// The table of a site in `dir`, whose store and secret are made where they are not there.
+    fn site(dir: &Path, name: &str) -> String {
+        let (store, secret) = (dir.join(name), dir.join(format!("{name}.secret")));
+        if !store.exists() {
+            Store::create(&store, &Options::default()).unwrap().close().unwrap();
+            fs::write(&secret, "c2VjcmV0").unwrap();
+            fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+        }
+        format!("[[site]]\napi_key = \"{name}\"\nstore = {store:?}\nsecrets = [{{ file = {secret:?} }}]\n")
+    }
+
+    /// A server of what `file` says, and what reads it again.
+    fn server_of(file: &Path) -> (Server, Reload) {
         let listener = Listener {
             listen: None,
             tls_cert: None,
@@ -389,20 +435,59 @@ mod tests {
             public_urls: Vec::new(),
             trusted_proxies: Vec::new(),
         };
-        let origin = Origin { file: file.clone(), listener, metrics: None };
+        let origin = Origin { file: file.to_path_buf(), listener, metrics: None };
         let config = origin.read().unwrap();
         let stores = Arc::new(Stores::default());
         let server = Server::bind(&config, &stores.sites(&config).unwrap()).unwrap();
-        let reload =
-            Reload { origin, stores: Arc::clone(&stores), audit: None, records: Arc::default(), address: None };
+        (server, Reload { origin, stores, audit: None, records: Arc::default(), address: None })
+    }
+
+    #[test]
+    fn a_reload_that_is_refused_leaves_no_store_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, site) = (dir.path().join("headcount.toml"), |name: &str| site(dir.path(), name));
+        fs::write(&file, format!("{LISTEN}{}", site("one"))).unwrap();
+        let (server, reload) = server_of(&file);
         // Limits need a restart.
-        fs::write(&file, format!("limits = {{ queue = 7 }}\n{listen}{}{}", site("one"), site("two"))).unwrap();
+        fs::write(&file, format!("limits = {{ queue = 7 }}\n{LISTEN}{}{}", site("one"), site("two"))).unwrap();
         reload.run(&server.handle());
         Store::open(dir.path().join("two"), &Options::default()).unwrap().close().unwrap();
         assert!(Store::open(dir.path().join("one"), &Options::default()).is_err(), "it is served");
-        fs::write(&file, format!("{listen}{}{}", site("one"), site("two"))).unwrap();
+        fs::write(&file, format!("{LISTEN}{}{}", site("one"), site("two"))).unwrap();
         reload.run(&server.handle());
         assert_eq!(server.handle().sites().iter().count(), 2);
         assert!(Store::open(dir.path().join("two"), &Options::default()).is_err(), "it is served");
+    }
+
+    #[test]
+    fn a_store_that_is_not_served_any_more_is_closed_after_its_last_request() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, site) = (dir.path().join("headcount.toml"), |name: &str| site(dir.path(), name));
+        let open = |name: &str| Store::open(dir.path().join(name), &Options::default());
+        let both = format!("{LISTEN}{}{}", site("one"), site("two"));
+        fs::write(&file, &both).unwrap();
+        let (server, reload) = server_of(&file);
+        // As a request has them.
+        let request = server.handle().sites();
+        fs::write(&file, format!("{LISTEN}{}", site("one"))).unwrap();
+        reload.run(&server.handle());
+        assert!(open("two").is_err(), "a request has it");
+        // It is named again meanwhile, and is the same.
+        fs::write(&file, &both).unwrap();
+        reload.run(&server.handle());
+        let again = server.handle().sites();
+        let store_of =
+            |sites: &Sites| sites.iter().find(|site| site.api_key == "two").map(|site| Arc::clone(&site.store));
+        assert!(Arc::ptr_eq(&store_of(&again).unwrap(), &store_of(&request).unwrap()));
+        drop(again);
+        fs::write(&file, format!("{LISTEN}{}", site("one"))).unwrap();
+        reload.run(&server.handle());
+        drop(request);
+        let began = std::time::Instant::now();
+        while let Err(error) = open("two") {
+            assert!(began.elapsed().as_secs() < 30, "{error}");
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert!(open("one").is_err(), "it is served");
     }
 }

@@ -1,4 +1,5 @@
-//! Bodies of requests on their way in, within a bound for all of them together: nobody knows yet who sends them.
+//! Bodies of requests on their way in, and what is answered to callers that are not known, within a bound for all of them
+//! together: nobody knows who sends them, and whether anybody takes an answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::connection::MAX_HEAD;
 /// Bytes of all requests whose bodies are under way. One body of the greatest size has room in any case, with its head.
 const ROOM: usize = 64 << 20;
 /// Bytes of each that are not counted: what is as short as requests are is not refused because others send large ones.
-const FREE: usize = 4 << 10;
+pub(crate) const FREE: usize = 4 << 10;
 /// Bytes with which a body begins.
 const FIRST: usize = 1 << 10;
 
@@ -36,6 +37,9 @@ pub(crate) struct Bodies {
     patience: Duration,
 }
 
+/// Room that is taken, until it is dropped; nothing where little is needed.
+pub(crate) type Share = Option<OwnedSemaphorePermit>;
+
 /// A body, which has its room as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Received {
@@ -43,7 +47,12 @@ pub(crate) struct Received {
     /// Bytes of the request's head.
     head: usize,
     room: Arc<Semaphore>,
-    share: Option<OwnedSemaphorePermit>,
+    share: Share,
+}
+
+fn take(room: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, NoBody> {
+    let bytes = u32::try_from(bytes).map_err(|_| NoBody::NoRoom)?;
+    Arc::clone(room).try_acquire_many_owned(bytes).map_err(|_| NoBody::NoRoom)
 }
 
 impl Received {
@@ -54,8 +63,7 @@ impl Received {
         if more == 0 {
             return Ok(());
         }
-        let more = u32::try_from(more).map_err(|_| NoBody::NoRoom)?;
-        let share = Arc::clone(&self.room).try_acquire_many_owned(more).map_err(|_| NoBody::NoRoom)?;
+        let share = take(&self.room, more)?;
         match &mut self.share {
             Some(all) => all.merge(share),
             None => self.share = Some(share),
@@ -86,6 +94,11 @@ impl Bodies {
             longest: limits.body_bytes,
             patience: Duration::from_secs(limits.request_seconds),
         }
+    }
+
+    /// Room for an answer of so many bytes, to somebody who is not known.
+    pub(crate) fn answer(&self, bytes: usize) -> Result<Share, NoBody> {
+        if bytes <= FREE { Ok(None) } else { take(&self.room, bytes - FREE).map(Some) }
     }
 
     /// The body of a request whose head has so many bytes.

@@ -13,6 +13,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
 use crate::audit::{Audit, End};
+use crate::bodies::{FREE, Share};
 use crate::metrics::Metrics;
 use crate::slots::{Slot, Ticket};
 use crate::transfer::Entry;
@@ -51,15 +52,16 @@ pub(crate) struct ResponseBody {
 
 #[derive(Debug)]
 enum Kind {
-    /// On a connection of many streams with its entry among those that are watched.
-    Bytes(Bytes, Option<Entry>),
+    /// On a connection of many streams with its entry among those that are watched, and with its share of the room where
+    /// nobody knows who takes it.
+    Bytes(Bytes, Option<Entry>, Share),
     Export(Box<Stream>),
 }
 
 impl ResponseBody {
-    /// These bytes; `entry` is that of a stream of many, which may get no window.
-    pub(crate) fn bytes(bytes: Vec<u8>, entry: Option<Entry>, busy: Busy) -> Self {
-        Self { kind: Kind::Bytes(bytes.into(), entry), _busy: busy }
+    /// These bytes; `entry` is that of a stream of many, which may get no window, and `share` the room that they have.
+    pub(crate) fn bytes(bytes: Vec<u8>, entry: Option<Entry>, share: Share, busy: Busy) -> Self {
+        Self { kind: Kind::Bytes(bytes.into(), entry, share), _busy: busy }
     }
 
     pub(crate) fn export(stream: Stream, busy: Busy) -> Self {
@@ -73,11 +75,17 @@ impl Body for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExportError>>> {
         match &mut self.get_mut().kind {
-            Kind::Bytes(bytes, _) if bytes.is_empty() => Poll::Ready(None),
-            Kind::Bytes(bytes, None) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Kind::Bytes(bytes, Some(entry)) => {
+            Kind::Bytes(bytes, ..) if bytes.is_empty() => Poll::Ready(None),
+            Kind::Bytes(bytes, None, _) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Kind::Bytes(bytes, Some(entry), share) => {
                 let now = Instant::now();
-                let piece = bytes.split_to(bytes.len().min(PIECE));
+                // The share is given back with the last piece, which stays with hyper for as long as its reader likes: it is
+                // short, and does not hold the others.
+                let piece = if share.is_some() {
+                    Bytes::copy_from_slice(&bytes.split_to(bytes.len().min(FREE)))
+                } else {
+                    bytes.split_to(bytes.len().min(PIECE))
+                };
                 entry.transfer.asked(now);
                 if bytes.is_empty() {
                     entry.transfer.rest(piece.len(), now);
@@ -92,14 +100,14 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Bytes(bytes, _) => bytes.is_empty(),
+            Kind::Bytes(bytes, ..) => bytes.is_empty(),
             Kind::Export(stream) => stream.ended,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Bytes(bytes, _) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Bytes(bytes, ..) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Export(stream) => stream.left.map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }

@@ -12,7 +12,7 @@ use hyper::body::{Body, Incoming};
 use hyper::rt::bounds::Http2ServerConnExec;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch as stage;
@@ -126,10 +126,11 @@ where
     place.watch.expect_requests(multiplexed, Instant::now());
     let ended = if multiplexed {
         let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder.timer(TokioTimer::new()).max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
+        // Without pings, and the timer that they take: one waits behind what the client has not read yet, so that a slow reader
+        // seems to be dead. The watch sees to those who do not read, and to those who ask for nothing.
+        builder.max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
         builder.max_concurrent_streams(STREAMS).max_send_buf_size(WRITE_BUFFER);
         builder.initial_stream_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
-        builder.keep_alive_interval(Duration::from_secs(20)).keep_alive_timeout(Duration::from_secs(20));
         run(std::pin::pin!(builder.serve_connection(io, service)), place, stage).await
     } else {
         let mut builder = http1::Builder::new();

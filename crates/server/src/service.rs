@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use headcount::method::{Admission, Admitted, Api, Body as Answer, Code, Failure, Request, Response, Verb, Work};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode, Version};
 use tokio::task::JoinError;
@@ -44,6 +44,11 @@ struct Asked {
 
 type HttpResponse = hyper::Response<ResponseBody>;
 
+/// Headers of a request, as hyper takes them by HTTP/1: by HTTP/2 each may be one byte, and is a hundred here.
+const MOST_HEADERS: usize = 100;
+/// Bytes that a header takes besides its text: two strings, and what the allocator adds to each.
+const HEADER: usize = size_of::<(String, String)>() + 2 * 24;
+
 /// All values of a header, joined by commas.
 fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
     let values: Vec<String> =
@@ -59,10 +64,10 @@ fn call_id() -> u128 {
     u128::from_le_bytes(bytes)
 }
 
-/// Bytes of a request before its body.
+/// Bytes that a request takes before its body.
 fn head(parts: &Parts) -> usize {
     let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
-    parts.headers.iter().fold(target, |sum, (name, value)| sum + name.as_str().len() + value.len())
+    parts.headers.iter().fold(target, |sum, (name, value)| sum + HEADER + name.as_str().len() + value.len())
 }
 
 impl Connection {
@@ -70,6 +75,9 @@ impl Connection {
     pub(crate) async fn serve(self, request: hyper::Request<Incoming>) -> Result<HttpResponse, Infallible> {
         let busy = Busy::new(Arc::clone(&self.watch));
         let began = Instant::now();
+        if request.headers().len() > MOST_HEADERS {
+            return Ok(bare(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, busy));
+        }
         if let Some(response) = self.probe(&request) {
             return Ok(self.send(response, request.method() == Method::HEAD, busy));
         }
@@ -142,7 +150,9 @@ impl Connection {
         request.secure = client.secure.unwrap_or(self.secure);
         request.authority = client.host.or_else(|| uri.authority().map(|authority| authority.as_str().to_owned()));
         request.host = parts.headers.get(hyper::header::HOST).map(text);
-        request.headers = parts.headers.iter().map(header).collect();
+        // Of headers with the same name the iterator does not say how many there are.
+        request.headers = Vec::with_capacity(parts.headers.len());
+        request.headers.extend(parts.headers.iter().map(header));
         request.peer = self.peer;
         request.local = self.local;
         request.secure |= self.insecure_loopback && request.is_local();
@@ -249,8 +259,15 @@ impl Connection {
         let bytes = if is_head { Vec::new() } else { bytes };
         // Of HTTP/1.1 the connection's own watch sees whether they are taken.
         let watched = !bytes.is_empty() && self.watch.is_multiplexed();
+        let unknown = watched && response.outcome.api_key.is_none();
+        let Ok(share) = (if unknown { self.shared.bodies.answer(bytes.capacity()) } else { Ok(None) }) else {
+            // Too much is said already to those who may never take it.
+            let mut response = bare(StatusCode::SERVICE_UNAVAILABLE, busy);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("2"));
+            return response;
+        };
         let entry = watched.then(|| self.shared.transfers.offer(Arc::clone(&self.watch), Instant::now()));
-        let mut sent = with_headers(&response, ResponseBody::bytes(bytes, entry, busy));
+        let mut sent = with_headers(&response, ResponseBody::bytes(bytes, entry, share, busy));
         if let Some(length) = response.length.filter(|_| is_head) {
             sent.headers_mut().insert(CONTENT_LENGTH, length.into());
         }
@@ -312,6 +329,13 @@ where
     tokio::task::spawn_blocking(move || (work(), held)).await
 }
 
+/// A status, and nothing else.
+fn bare(status: StatusCode, busy: Busy) -> HttpResponse {
+    let mut sent = hyper::Response::new(ResponseBody::bytes(Vec::new(), None, None, busy));
+    *sent.status_mut() = status;
+    sent
+}
+
 fn with_headers(response: &Response, body: ResponseBody) -> HttpResponse {
     let mut sent = hyper::Response::new(body);
     *sent.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -345,6 +369,8 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
+    use hyper::body::Body as _;
+
     use super::*;
 
     #[tokio::test]
@@ -367,12 +393,59 @@ mod tests {
         assert_eq!((done, Arc::strong_count(&held)), (7, 1));
     }
 
-    #[tokio::test]
-    async fn a_panic_is_told_as_the_call_wants_it() {
+    fn api() -> Api {
         let store = Arc::new(headcount::Store::temporary().unwrap());
         let secret = headcount::method::Secret::new("c2VjcmV0").unwrap();
         let sites = headcount::method::Sites::new([headcount::method::Site::new("3_key", store, secret)]).unwrap();
-        let api = Api::new(sites, headcount::method::Settings::default(), clock::now());
+        Api::new(sites, headcount::method::Settings::default(), clock::now())
+    }
+
+    #[test]
+    fn headers_count_with_what_they_take_in_memory() {
+        let mut request = hyper::Request::new(());
+        *request.uri_mut() = "/1234567".parse().unwrap();
+        for _ in 0..100 {
+            request.headers_mut().append("a", HeaderValue::from_static("b"));
+        }
+        assert!(head(&request.into_parts().0) >= 100 * (size_of::<(String, String)>() + 2 * 16 + 2) + 8);
+    }
+
+    #[tokio::test]
+    async fn what_is_said_to_nobody_known_has_a_bounded_room() {
+        let now = Instant::now();
+        let (shared, watch) = (Shared::new(crate::config::Limits::default(), Vec::new()), Watch::new(now));
+        watch.expect_requests(true, now);
+        let ip = IpAddr::from([127, 0, 0, 1]);
+        let connection = Connection {
+            shared: Arc::new(shared),
+            api: Arc::new(api()),
+            watch: Arc::new(watch),
+            peer: ip,
+            local: ip,
+            secure: true,
+            insecure_loopback: false,
+        };
+        let answer = |bytes: usize, api_key: Option<&str>| {
+            let mut body = Vec::with_capacity(bytes);
+            body.push(b' ');
+            let outcome = headcount::method::Outcome { api_key: api_key.map(str::to_owned), ..Default::default() };
+            let response =
+                Response { status: 200, headers: Vec::new(), length: Some(1), body: Answer::Bytes(body), outcome };
+            connection.send(response, false, Busy::new(Arc::clone(&connection.watch)))
+        };
+        let held: Vec<HttpResponse> = (0..4).map(|_| answer(15 << 20, None)).collect();
+        assert!(held.iter().all(|response| response.status() == 200));
+        let refused = answer(15 << 20, None);
+        assert_eq!((refused.status(), refused.body().size_hint().exact()), (StatusCode::SERVICE_UNAVAILABLE, Some(0)));
+        assert_eq!(answer(4 << 10, None).status(), 200, "what is short needs none");
+        assert_eq!(answer(15 << 20, Some("3_key")).status(), 200, "nor who is known");
+        drop(held);
+        assert_eq!(answer(15 << 20, None).status(), 200);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_told_as_the_call_wants_it() {
+        let api = api();
         let target = "/socialize.exportUsers?apiKey=3_key&secret=c2VjcmV0&format=csv";
         let request = Request { secure: true, call_id: 7, ..Request::new("GET", target, clock::now()) };
         let Admission::Admitted(admitted) = api.admit(request) else { panic!("it is refused") };

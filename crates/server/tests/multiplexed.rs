@@ -17,6 +17,7 @@ use support::*;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
@@ -56,8 +57,8 @@ impl Client {
         self.stream.flush().unwrap();
     }
 
-    /// Begins a POST and gives the number of its stream.
-    fn post(&mut self, method: &str, form: &str) -> u32 {
+    /// The headers of a POST.
+    fn head(method: &str) -> Vec<u8> {
         let mut block = Vec::new();
         for (name, value) in [
             (":method", "POST"),
@@ -73,9 +74,20 @@ impl Client {
                 block.extend(text.as_bytes());
             }
         }
+        block
+    }
+
+    /// Begins a request with these headers and gives the number of its stream.
+    fn begin(&mut self, head: &[u8]) -> u32 {
         let stream = self.next;
         self.next += 2;
-        self.send(HEADERS, 4, stream, &block);
+        self.send(HEADERS, 4, stream, head);
+        stream
+    }
+
+    /// Sends a POST and gives the number of its stream.
+    fn post(&mut self, method: &str, form: &str) -> u32 {
+        let stream = self.begin(&Self::head(method));
         let mut pieces = form.as_bytes().chunks(16 << 10).peekable();
         while let Some(piece) = pieces.next() {
             self.send(DATA, u8::from(pieces.peek().is_none()), stream, piece);
@@ -159,4 +171,61 @@ fn bodies_in_pieces_are_whole() {
     let stream = client.post("exportUsers", &form);
     let body = String::from_utf8(client.body(stream)).unwrap();
     assert!(body.contains(&format!(",\"context\":\"{context}\",")) && body.ends_with('}'));
+}
+
+/// Each is one byte on the wire, and a hundred in memory.
+#[test]
+fn many_short_headers_are_refused() {
+    let server = serve_with(temporary(seven()), "limits = { request_seconds = 60 }");
+    let mut client = Client::new(&server, 65_535);
+    // `a: b` goes into the table of the connection, where it is number 62 from then on (RFC 7541, section 6.2.1).
+    let mut head = [&Client::head("exportUsers")[..], &[0x40, 1, b'a', 1, b'b']].concat();
+    head.extend([0xbe; 1800]);
+    for sent in 0..32 {
+        let stream = client.begin(&head);
+        // The first has put it there.
+        head = [&Client::head("exportUsers")[..], &[0xbe; 1800]].concat();
+        let answer = client.receive(5).expect("an answer, though the body has not come");
+        assert_eq!((answer.kind, answer.flags & 1, answer.stream), (HEADERS, 1, stream));
+        // `:status: 431`: the name is number 8, the value is compressed.
+        assert!(sent > 0 || answer.payload.starts_with(&[0x48, 0x83, 0x69, 0x90, 0xff]), "{:x?}", answer.payload);
+        while client.receive(5).is_some_and(|frame| frame.kind != RST_STREAM) {}
+    }
+    // A few more than others send do no harm.
+    head = [&Client::head("exportUsers")[..], &[0xbe; 90]].concat();
+    let stream = client.begin(&head);
+    client.send(DATA, 1, stream, Running::secret_form(&[("format", "csv")]).as_bytes());
+    assert_eq!(client.receive(10).map(|frame| (frame.kind, frame.stream)), Some((HEADERS, stream)));
+    assert!(client.body(stream).starts_with(b"uid,provider,providerUID\r\n"));
+}
+
+#[test]
+#[ignore = "waits for 45 seconds: signs of life were asked for and waited for that long"]
+fn a_reader_may_pause_for_as_long_as_the_limits_say() {
+    let server = serve_with(temporary(many(200_000)), "limits = { slow_seconds = 120 }");
+    let mut client = Client::new(&server, 0x7fff_ffff);
+    let stream = client.post("exportUsers", &Running::secret_form(&[("format", "csv")]));
+    std::thread::sleep(std::time::Duration::from_secs(45));
+    assert!(client.body(stream) == server.export(&[("format", "csv")]).body);
+}
+
+/// Also one whose machine lost its power: nothing comes from it, not even the end.
+#[test]
+fn a_client_that_is_silent_is_dropped() {
+    let limits = "limits = { request_seconds = 1, idle_seconds = 2, slow_seconds = 1 }";
+    let server = serve_with(temporary(many(200_000)), limits);
+    let count = |reason: &str| server.counted(&format!("headcount_connections_given_up_total{{reason=\"{reason}\"}}"));
+    let (form, large) = (Running::secret_form(&[("format", "csv")]), 0x7fff_ffff);
+    let mut answered = Client::new(&server, large);
+    let stream = answered.post("exportUsers", "");
+    assert!(!answered.body(stream).is_empty());
+    let (mut asking, mut reading) = (Client::new(&server, large), Client::new(&server, large));
+    reading.post("exportUsers", &form);
+    let without_body = Client::head("exportUsers");
+    asking.begin(&without_body);
+    let silent = Client::new(&server, large);
+    eventually("who reads nothing is dropped", || count("slow_reader") == Some(1.0));
+    eventually("who never asked is dropped", || count("slow_request") == Some(1.0));
+    eventually("who asks for nothing more is dropped", || count("idle") == Some(2.0));
+    drop((answered, asking, reading, silent));
 }

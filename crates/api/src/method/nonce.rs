@@ -388,6 +388,45 @@ mod tests {
         assert_eq!(admit(&second, "new", 1001 + DAY, 1001 + DAY), Ok(()), "other times of that day");
     }
 
+    /// A clock that was ahead by `ahead` seconds for so many requests, each `apart` from the next, after seventy nights with one
+    /// request each; and then goes right, with a request every twenty minutes.
+    fn a_clock_ahead(ahead: u64, requests: u64, apart: u64) {
+        const DAY: u64 = 86_400;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nonces");
+        let begin = |started: u64| {
+            let mut nonces = Nonces::new(100, started * 1000);
+            nonces.keep(&path).unwrap();
+            nonces
+        };
+        let pass = |nonces: &Nonces, at: u64| {
+            assert_eq!(admit(nonces, &at.to_string(), at, at), Ok(()), "{at}");
+            nonces.sweep((at + 300) * 1000);
+        };
+        let nonces = begin(DAY);
+        (1..=70).for_each(|night| pass(&nonces, night * DAY));
+        let now = 71 * DAY;
+        let early: Vec<u64> = (0..requests).map(|i| now + ahead + i * apart).collect();
+        early.iter().for_each(|at| pass(&nonces, *at));
+        // It is put right.
+        let (now, until) = (now + requests * apart, now + ahead);
+        let half = now + (until - now) / 2;
+        (now..half).step_by(1200).for_each(|at| pass(&nonces, at));
+        drop(nonces);
+        let nonces = begin(half + 1200);
+        (half + 1200..until).step_by(1200).for_each(|at| pass(&nonces, at));
+        for at in early {
+            let refused = admit(&nonces, &at.to_string(), at, at);
+            assert!(refused.is_err(), "{at} passed before");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_takes_no_times_before_it() {
+        a_clock_ahead(5 * 3600, 1, 0);
+        a_clock_ahead(7 * 86_400, 100, 1800);
+    }
+
     #[test]
     fn what_came_too_early_binds_its_own_key_when_it_is_forgotten() {
         const DAY: u64 = 86_400;

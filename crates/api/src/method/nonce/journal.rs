@@ -132,9 +132,9 @@ fn records(bytes: &[u8]) -> impl Iterator<Item = Record> {
     bytes.chunks_exact(RECORD).filter_map(Record::read)
 }
 
-fn times_of(records: &[Record]) -> Forgotten {
+fn times_of(records: &[Record], now: u64) -> Forgotten {
     let mut times = Forgotten::default();
-    times.extend(records.iter().map(|record| record.time));
+    times.extend(records.iter().map(|record| record.time), now);
     times
 }
 
@@ -164,7 +164,7 @@ impl Journal {
             found.extend(read(path)?.iter().flat_map(|bytes| records(bytes)));
         }
         let gone = found.extract_if(.., |record| record.is_of_forgotten() || record.time.until < now);
-        let forgotten = times_of(&gone.collect::<Vec<_>>());
+        let forgotten = times_of(&gone.collect::<Vec<_>>(), now);
         let (new, file, len) = create(path, &found, &forgotten)?;
         // What was there is replaced: not by something that a power cut may empty.
         file.sync_all()?;
@@ -173,7 +173,7 @@ impl Journal {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let times = [times_of(&found), Forgotten::default()];
+        let times = [times_of(&found, now), Forgotten::default()];
         let writing = Writing { file, len, torn: false, begun: now, times, forgotten, fault: None };
         Ok((Self { path: path.to_path_buf(), writing: Mutex::new(writing), _lock: lock }, found))
     }
@@ -186,7 +186,8 @@ impl Journal {
             writing.fault = Some(error);
         }
         let [times, _] = &mut writing.times;
-        times.add(record.time);
+        // Which is of now, but for minutes.
+        times.add(record.time, record.time.first);
     }
 
     /// Times of what passed and is not known any more.
@@ -221,11 +222,11 @@ impl Journal {
             Some(bytes) => {
                 ahead.extend(records(&bytes));
                 let gone = ahead.extract_if(.., |record| record.is_of_forgotten() || record.time.until < now);
-                forgotten.extend(gone.map(|record| record.time));
+                forgotten.extend(gone.map(|record| record.time), now);
                 // Also of what could not be written.
-                forgotten.extend(times_of_old.ranges().iter().copied().filter(|time| time.until < now));
+                forgotten.extend(times_of_old.ranges().iter().copied().filter(|time| time.until < now), now);
             }
-            None => forgotten.extend(times_of_old.ranges().iter().copied()),
+            None => forgotten.extend(times_of_old.ranges().iter().copied(), now),
         }
         let (new, file, len) = create(&self.path, &ahead, &forgotten)?;
         match fs::rename(&self.path, &old) {
@@ -234,7 +235,7 @@ impl Journal {
             _ => {}
         }
         fs::rename(&new, &self.path)?;
-        let times = [times_of(&ahead), times.clone()];
+        let times = [times_of(&ahead, now), times.clone()];
         Ok(Writing { file, len, torn: false, begun: now, times, forgotten, fault: None })
     }
 
@@ -275,7 +276,7 @@ mod tests {
     fn what_was_forgotten_is_known_after_a_kill_between_two_files() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("n");
-        let forgotten = times_of(&[record(1, 1120), record(2, 9120)]);
+        let forgotten = times_of(&[record(1, 1120), record(2, 9120)], 900);
         create(&path, &[], &forgotten).unwrap();
         for _ in 0..2 {
             assert_eq!(Journal::open(&path, 900).unwrap().0.forgotten(), forgotten);

@@ -205,11 +205,11 @@ impl Memory {
     /// Forgets what ended before second `now`.
     pub(crate) fn forget(&mut self, now: u64) {
         while let Some(id) = self.used.table.ended(now) {
-            self.forgotten.extend(self.used.table.remove(&id).map(|entry| entry.time));
+            self.forgotten.extend(self.used.table.remove(&id).map(|entry| entry.time), now);
         }
         while let Some(id) = self.refused.table.ended(now) {
             if let Some(Entry { time, key }) = self.refused.remove(&id) {
-                self.refused.ended.entry(key).or_default().add(time);
+                self.refused.ended.entry(key).or_default().add(time, now);
             }
         }
     }
@@ -224,7 +224,7 @@ impl Memory {
     pub(crate) fn sweep(&mut self, now: u64) {
         self.forget(now);
         for (key, time) in self.refused.no_room.extract_if(|_, time| time.until < now) {
-            self.refused.ended.entry(key).or_default().add(time);
+            self.refused.ended.entry(key).or_default().add(time, now);
         }
     }
 
