@@ -85,7 +85,7 @@ impl Run<'_> {
             plan.users.retain(|user| {
                 line += 1;
                 // The user that several became is at the place of the first.
-                let is_first = |at: u64| all.iter().position(|u| u.uid == user.uid) == Some(at as usize - 1);
+                let is_first = |at: u64| all.iter().position(|u| u.uid == user.uid).map(|n| n as u64 + 1) == Some(at);
                 rejected.iter().all(|(uid, at, reason)| {
                     let alone = match reason {
                         RejectReason::DuplicateUid { .. } => true,
