@@ -2,7 +2,9 @@
 //!
 //! Quotes inside of these are not doubled.
 //! A comma that is in no quotes shifts what follows it, so that a row has more fields than others. Users choose their names
-//! and the addresses of their pictures: nothing in these may come to stand where an identity is.
+//! and the addresses of their pictures: nothing in these may come to stand where an identity is. Line breaks in them are as
+//! they are too, and what follows one may be a whole row: nothing tells it from others, so that each import of such a file
+//! warns.
 
 /// Fields of a row, without the one that a comma at its end makes: fewer in older versions.
 pub(crate) const WIDTHS: std::ops::RangeInclusive<usize> = 24..=29;

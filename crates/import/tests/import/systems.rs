@@ -70,7 +70,7 @@ pub(crate) const CASES: &[Case] = &[
             Format::Firebase,
             "uA1: google.com 1001, github.com 77; uB2: facebook.com 22, twitter.com 33; uC3:",
         ),
-        &[FOUR],
+        &[FOUR, "line break"],
     ),
     case(&["keycloak-realm.json"], Format::Keycloak, "0f6c-1: google 1001, github 77; 0f6c-2:; f:8e2a:cy: google 1002"),
     case(

@@ -2,10 +2,11 @@
 
 use headcount_block::User;
 use headcount_import::{ErrorKind, Format};
+use headcount_store::LoadOptions;
 
 use super::options::rejects_of;
 use super::systems::shown;
-use super::{load, store, users};
+use super::{load, load_with, store, users};
 
 /// Old line ends in the header swallow the rows: that is an error, as it is in rows.
 #[test]
@@ -198,4 +199,21 @@ fn rows_of_firebase_without_a_time_are_read_when_nothing_is_shifted() {
         let (report, _) = rejects_of(&store(), Format::Auto, text.as_bytes());
         assert_eq!(report.rejected, 1, "{text}");
     }
+}
+
+/// A line break in a name makes whole rows, which nothing tells from others: that is said whenever such a file is read.
+#[test]
+fn csv_of_firebase_is_read_with_a_warning_of_line_breaks() {
+    let forged = firebase_row("z", &[(5, "A"), (7, "1001")]).replace(",A,", ",A\nvictim,v@x,true,,,A,");
+    let warned = |text: &str| {
+        let store = store();
+        let options = LoadOptions { skip_rejected: true, ..LoadOptions::default() };
+        let report = load_with(&store, Format::Auto, &[text.as_bytes()], options).unwrap();
+        let warnings = report.warnings.iter().filter(|w| w.contains("line break") && w.contains("users.json"));
+        (shown(&users(&store)), warnings.count())
+    };
+    let plain = firebase_row("a", &[]) + &firebase_row("b", &[]);
+    assert_eq!(warned(&plain), ("a:; b:".to_owned(), 1));
+    assert_eq!(warned(&(plain + &forged)), ("a:; b:; victim: google.com 1001".to_owned(), 1));
+    assert_eq!(warned(r#"{"users":[{"localId":"a","providerUserInfo":[]}]}"#), ("a:".to_owned(), 0));
 }
