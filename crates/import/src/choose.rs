@@ -10,9 +10,9 @@ use crate::format::Format;
 use crate::ldif::{LdifJob, looks_like};
 use crate::mapped::{Job, Place, Settings};
 use crate::path::{Step, beside, page_depth, steps};
-use crate::probe::{Found, Members, quoted};
+use crate::probe::{Found, Members, Outline, quoted};
 use crate::scan::value_end;
-use crate::spec::{Document, Spec, spec_of};
+use crate::spec::{Document, Rule, Spec, spec_of};
 use crate::systems::{self, FINALIZE, by_mapping};
 use crate::table::{Columns, Names, firebase, is_same};
 use crate::table_rows::TableJob;
@@ -146,7 +146,8 @@ fn candidate(spec: &'static Spec, head: &Head<'_>, given: bool) -> Option<Candid
         let mut documents = spec.documents.iter();
         let certain = documents.find_map(|d| place_of(d, head, false).map(|p| Candidate::Document(spec, d, p)));
         let likely = || spec.documents.iter().find_map(|d| place_of(d, head, true).map(|p| (d, p)));
-        return certain.or_else(|| given.then(likely).flatten().map(|(d, p)| Candidate::Document(spec, d, p)));
+        let candidate = certain.or_else(|| given.then(likely).flatten().map(|(d, p)| Candidate::Document(spec, d, p)));
+        return candidate.or_else(|| given.then(|| bare_lines(spec, head)).flatten());
     }
     if spec.format == Format::Ldif {
         return looks_like(head.lossless()).then_some(Candidate::Ldif(spec));
@@ -159,6 +160,24 @@ fn candidate(spec: &'static Spec, head: &Head<'_>, given: bool) -> Option<Candid
     }
     let table = spec.tables.first().filter(|_| spec.format == Format::Firebase)?;
     firebase(table, head.lossless()).map(Candidate::Firebase)
+}
+
+/// How lines are read of which the caller says that they are of this system, and nothing says that they are of another: they
+/// may be what a document around them may hold, of which rejects are.
+fn bare_lines(spec: &'static Spec, head: &Head<'_>) -> Option<Candidate> {
+    let has_place = |document: &&Document| document.places.contains(&"");
+    let document = spec.documents.iter().find(|document| has_place(document) && !document.links)?;
+    let found = Found::at(head.text, &[]);
+    let fits = |record: &Outline<'_>, rule: &Rule| {
+        let has_uid = spec.uids.iter().any(|uid| record.has(uid));
+        let is_such = if rule.is_empty() { has_uid } else { rule.allows(|key| record.has(key)) };
+        let is_other = document.record.none.iter().any(|key| record.has(key));
+        is_such && !is_other && rule.marks(|key| record.has(key))
+    };
+    let mut rules = spec.documents.iter().filter(|document| !has_place(document)).map(|document| &document.record);
+    let fits = rules.any(|rule| found.records.iter().any(|record| fits(record, rule)));
+    let is_other = |other: &'static Spec| other.format != spec.format && candidate(other, head, false).is_some();
+    (fits && !systems::all().any(is_other)).then_some(Candidate::Document(spec, document, ""))
 }
 
 /// Where the records of this shape are in the input, if it has that shape.
