@@ -80,10 +80,13 @@ impl<'h> Head<'h> {
         (header, first.trim_end_matches(['\r', '\n']))
     }
 
-    /// Whether its JSON is one record a line.
-    fn is_lines(&self) -> bool {
+    /// Whether its JSON is one record a line: the first is, or it is broken and one behind it is whole and such a record.
+    fn is_lines(&self, fits: impl Fn(&Outline<'_>) -> bool) -> bool {
         let line = memchr::memchr(b'\n', self.text).unwrap_or(self.text.len());
-        value_end(self.text).is_some_and(|end| end <= line)
+        match value_end(self.text) {
+            Some(end) if end <= line => true,
+            _ => Found::at(self.text, &[]).lines_behind_broken().any(fits),
+        }
     }
 }
 
@@ -240,7 +243,8 @@ fn read_as(candidate: Candidate, head: &Head<'_>, settings: &Arc<Settings>) -> R
     let reading = match candidate {
         Candidate::Document(spec, document, place) => {
             let job = Arc::new(job(spec, document, place, head, settings)?);
-            if place.is_empty() && head.is_lines() { Reading::Lines(job) } else { Reading::Documents(job) }
+            let fits = |line: &Outline<'_>| line.has("UID") || document.record.allows(|key| line.has(key));
+            if place.is_empty() && head.is_lines(fits) { Reading::Lines(job) } else { Reading::Documents(job) }
         }
         Candidate::Table(spec, table) => {
             check_column(spec, table, settings)?;
@@ -335,7 +339,7 @@ fn mapped(head: &Head<'_>, settings: &Arc<Settings>) -> Result<Reading, Unchosen
     }
     let bare = if head.text.starts_with(b"[") { vec![Step::Each] } else { Vec::new() };
     let steps = mapping.record_steps().unwrap_or(bare);
-    let lines = steps.is_empty() && head.is_lines();
+    let lines = steps.is_empty() && head.is_lines(|_| false);
     let job = Arc::new(Job {
         format: Format::Map,
         expected: if page_depth(&steps) == 0 && steps.is_empty() {
