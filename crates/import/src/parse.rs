@@ -7,6 +7,7 @@ use headcount_store::{Place, RowKind, Shard};
 
 use crate::chunk::{Chunk, Layout};
 use crate::csv::Splitter;
+use crate::deleted::Deleted;
 use crate::error::BadRecord;
 use crate::json::{self, Tally};
 use crate::ldif;
@@ -122,6 +123,8 @@ pub(crate) struct Target<'a, S> {
     pub(crate) on_invalid: OnInvalid,
     /// The provider of the identity that a user without identities gets.
     pub(crate) local: Option<&'a str>,
+    /// Users of whom no row of our own is taken: another input leaves them out.
+    pub(crate) gone: &'a Deleted,
     pub(crate) outcome: Outcome,
 }
 
@@ -241,15 +244,17 @@ pub(crate) fn trim_line_end(line: &[u8]) -> &[u8] {
 /// Parses chunks.
 pub(crate) struct Parser<'s> {
     settings: &'s Settings,
+    gone: &'s Deleted,
     row: RowBuf,
     rows: RowReader,
     splitter: Splitter,
 }
 
 impl<'s> Parser<'s> {
-    pub(crate) fn new(settings: &'s Settings) -> Self {
+    /// A parser that takes no rows of our own of the users in `gone`.
+    pub(crate) fn new(settings: &'s Settings, gone: &'s Deleted) -> Self {
         let rows = RowReader::new(settings.names);
-        Self { settings, row: RowBuf::new(), rows, splitter: Splitter::new() }
+        Self { settings, gone, row: RowBuf::new(), rows, splitter: Splitter::new() }
     }
 
     /// Parses one chunk.
@@ -260,7 +265,7 @@ impl<'s> Parser<'s> {
         on_invalid: OnInvalid,
     ) -> Result<Outcome, Failed> {
         let local = self.settings.local.as_deref();
-        let mut target = Target { sink, on_invalid, local, outcome: Outcome::default() };
+        let mut target = Target { sink, on_invalid, local, gone: self.gone, outcome: Outcome::default() };
         match &chunk.layout {
             Layout::Lines => self.lines(chunk, &mut target)?,
             Layout::Elements => self.elements(chunk, &mut target)?,
