@@ -12,6 +12,7 @@ use crate::error::BadRecord;
 use crate::json::{self, Tally};
 use crate::ldif;
 use crate::mapped::{self, Settings};
+use crate::probe::{Members, after_value};
 use crate::rows::RowReader;
 use crate::scan::{is_space, spaces, value_end};
 use crate::table_rows;
@@ -204,12 +205,8 @@ impl Raw<'_> {
                 out.push(b'\n');
             }
             Self::Pending(bytes) => {
-                let members = bytes.get(1..).unwrap_or_default();
                 out.extend_from_slice(b"{\"status\":\"pending\"");
-                if !members.trim_ascii_start().starts_with(b"}") {
-                    out.push(b',');
-                }
-                join_lines(members, out);
+                join_members(bytes, out);
                 out.push(b'\n');
             }
             Self::Entry(bytes) => {
@@ -218,6 +215,27 @@ impl Raw<'_> {
             }
         }
     }
+}
+
+/// Writes the members of an object behind another that stands for its `status`: that is left out, since a member may be there
+/// once only.
+fn join_members(object: &[u8], out: &mut Vec<u8>) {
+    let mut rest = object.get(1..).unwrap_or_default();
+    let mut begun = false;
+    for (key, value) in Members::new(object) {
+        let Some(after) = after_value(value) else { break };
+        if key != "status" {
+            let member = rest.get(..rest.len() - after.len()).unwrap_or_default();
+            out.push(b',');
+            join_lines(member.trim_ascii_start().strip_prefix(b",").unwrap_or(member), out);
+        }
+        (rest, begun) = (after, true);
+    }
+    // What is no member is for whoever mends it.
+    if !begun && !rest.trim_ascii_start().starts_with(b"}") {
+        out.push(b',');
+    }
+    join_lines(rest, out);
 }
 
 /// Writes JSON on one line: line breaks become spaces, and escapes inside of strings.

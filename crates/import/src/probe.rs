@@ -212,7 +212,8 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
-fn after_value(value: &[u8]) -> Option<&[u8]> {
+/// The text behind the value that some text begins with.
+pub(crate) fn after_value(value: &[u8]) -> Option<&[u8]> {
     let len = match value.first()? {
         b'"' => string_end(value)?,
         b'{' | b'[' => value_end(value)?,
