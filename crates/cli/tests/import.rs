@@ -176,56 +176,6 @@ fn what_files_hold_is_escaped_on_the_terminal() {
     assert!(left.err.contains("evil") && !left.err.contains(['\u{1b}', '\u{7}', '\u{9b}']), "{:?}", left.err);
 }
 
-/// What the mended records are united with is in the store, and must stay there: rows of a user that came together, and
-/// identities that were united on request.
-#[test]
-fn mended_rejects_are_imported_by_the_command_that_is_given() {
-    let scratch = Scratch::new();
-    let links = "user_id,provider,provider_id,identity_data\nu1,google,1,{}\nu1,facebook,,{}\n";
-    let user = |identities: &[(&str, &str)]| {
-        let identities: Vec<_> =
-            identities.iter().map(|(p, uid)| format!("{{\"provider\":\"{p}\",\"providerUID\":{uid}}}")).collect();
-        format!("{{\"UID\":\"u1\",\"identities\":[{}]}}\n", identities.join(","))
-    };
-    let google = user(&[("google", "\"1\"")]);
-    let (facebook, both) = (user(&[("facebook", "2")]), user(&[("google", "\"1\""), ("facebook", "2")]));
-    let (row, number) = (("facebook,", "facebook,2"), (":2}", ":\"2\"}"));
-    for store in ["m", "e"] {
-        scratch
-            .run_with(&["import", store, "-"], &google.replace("u1", if store == "m" { "u1" } else { "u2" }))
-            .exits(0);
-    }
-    for (name, options, files, rejects, (bad, mended), existing) in [
-        (
-            "s",
-            &[][..],
-            &[("u.csv", "uid,provider,providerUID\nu1,google,1\nu1,facebook,\n")][..],
-            "r.csv",
-            row,
-            "merge",
-        ),
-        ("t", &[], &[("users.csv", "id,aud\nu1,x\n"), ("links.csv", links)], "r.links.csv", row, "merge"),
-        ("m", &["--existing", "merge"], &[("m.ndjson", &facebook)], "r.csv", number, "merge"),
-        ("d", &["--on-duplicate", "merge"], &[("d.ndjson", &format!("{google}{facebook}"))], "r.csv", number, "merge"),
-        ("e", &["--existing", "error"], &[("e.ndjson", &both.replace("\"1\"", "\"3\""))], "r.csv", number, "error"),
-    ] {
-        files.iter().for_each(|(file, text)| drop(scratch.write(file, text)));
-        let named = files.iter().map(|(file, _)| *file);
-        let import: Vec<_> = ["import", name].into_iter().chain(named).chain(options.iter().copied()).collect();
-        let import = [&import[..], &["--skip-invalid", "--rejects", "r.csv"]].concat();
-        let run = scratch.run(&import).exits(3);
-        let hint = run.err.lines().find_map(|line| line.split_once("headcount import ")).map(|(_, command)| command);
-        let hint = hint.unwrap_or_else(|| panic!("no command: {}", run.err));
-        assert!(hint.contains(rejects) && hint.contains(&format!("--existing {existing}")), "{hint}");
-        scratch.write(rejects, scratch.read(rejects).replace(bad, mended));
-        let again: Vec<_> = ["import"].into_iter().chain(hint.split(' ')).collect();
-        scratch.run(&again).exits(0);
-        let u1 = scratch.run(&["get", name, "u1"]).exits(0).out;
-        assert!(u1.contains("google") && u1.contains("facebook"), "{u1}");
-        scratch.run(&import[..import.len() - 2]).exits(3).says(&["records were rejected"]);
-    }
-}
-
 #[test]
 fn invalid_records_stop_the_load_or_are_left_out() {
     let scratch = Scratch::new();

@@ -10,9 +10,9 @@ use crate::format::Format;
 use crate::ldif::{LdifJob, looks_like};
 use crate::mapped::{Job, Place, Settings};
 use crate::path::{Step, beside, page_depth, steps};
-use crate::probe::{Found, Members, quoted};
+use crate::probe::{Found, Members, Outline, quoted};
 use crate::scan::value_end;
-use crate::spec::{Document, Spec, spec_of};
+use crate::spec::{Document, Rule, Spec, spec_of};
 use crate::systems::{self, FINALIZE, by_mapping};
 use crate::table::{Columns, Names, firebase, is_same};
 use crate::table_rows::TableJob;
@@ -80,10 +80,13 @@ impl<'h> Head<'h> {
         (header, first.trim_end_matches(['\r', '\n']))
     }
 
-    /// Whether its JSON is one record a line.
-    fn is_lines(&self) -> bool {
+    /// Whether its JSON is one record a line: the first is, or it is broken and one behind it is whole and such a record.
+    fn is_lines(&self, fits: impl Fn(&Outline<'_>) -> bool) -> bool {
         let line = memchr::memchr(b'\n', self.text).unwrap_or(self.text.len());
-        value_end(self.text).is_some_and(|end| end <= line)
+        match value_end(self.text) {
+            Some(end) if end <= line => true,
+            _ => Found::at(self.text, &[]).lines_behind_broken().any(fits),
+        }
     }
 }
 
@@ -146,7 +149,8 @@ fn candidate(spec: &'static Spec, head: &Head<'_>, given: bool) -> Option<Candid
         let mut documents = spec.documents.iter();
         let certain = documents.find_map(|d| place_of(d, head, false).map(|p| Candidate::Document(spec, d, p)));
         let likely = || spec.documents.iter().find_map(|d| place_of(d, head, true).map(|p| (d, p)));
-        return certain.or_else(|| given.then(likely).flatten().map(|(d, p)| Candidate::Document(spec, d, p)));
+        let candidate = certain.or_else(|| given.then(likely).flatten().map(|(d, p)| Candidate::Document(spec, d, p)));
+        return candidate.or_else(|| given.then(|| bare_lines(spec, head)).flatten());
     }
     if spec.format == Format::Ldif {
         return looks_like(head.lossless()).then_some(Candidate::Ldif(spec));
@@ -159,6 +163,24 @@ fn candidate(spec: &'static Spec, head: &Head<'_>, given: bool) -> Option<Candid
     }
     let table = spec.tables.first().filter(|_| spec.format == Format::Firebase)?;
     firebase(table, head.lossless()).map(Candidate::Firebase)
+}
+
+/// How lines are read of which the caller says that they are of this system, and nothing says that they are of another: they
+/// may be what a document around them may hold, of which rejects are.
+fn bare_lines(spec: &'static Spec, head: &Head<'_>) -> Option<Candidate> {
+    let has_place = |document: &&Document| document.places.contains(&"");
+    let document = spec.documents.iter().find(|document| has_place(document) && !document.links)?;
+    let found = Found::at(head.text, &[]);
+    let fits = |record: &Outline<'_>, rule: &Rule| {
+        let has_uid = spec.uids.iter().any(|uid| record.has(uid));
+        let is_such = if rule.is_empty() { has_uid } else { rule.allows(|key| record.has(key)) };
+        let is_other = document.record.none.iter().any(|key| record.has(key));
+        is_such && !is_other && rule.marks(|key| record.has(key))
+    };
+    let mut rules = spec.documents.iter().filter(|document| !has_place(document)).map(|document| &document.record);
+    let fits = rules.any(|rule| found.records.iter().any(|record| fits(record, rule)));
+    let is_other = |other: &'static Spec| other.format != spec.format && candidate(other, head, false).is_some();
+    (fits && !systems::all().any(is_other)).then_some(Candidate::Document(spec, document, ""))
 }
 
 /// Where the records of this shape are in the input, if it has that shape.
@@ -221,7 +243,8 @@ fn read_as(candidate: Candidate, head: &Head<'_>, settings: &Arc<Settings>) -> R
     let reading = match candidate {
         Candidate::Document(spec, document, place) => {
             let job = Arc::new(job(spec, document, place, head, settings)?);
-            if place.is_empty() && head.is_lines() { Reading::Lines(job) } else { Reading::Documents(job) }
+            let fits = |line: &Outline<'_>| line.has("UID") || document.record.allows(|key| line.has(key));
+            if place.is_empty() && head.is_lines(fits) { Reading::Lines(job) } else { Reading::Documents(job) }
         }
         Candidate::Table(spec, table) => {
             check_column(spec, table, settings)?;
@@ -316,7 +339,7 @@ fn mapped(head: &Head<'_>, settings: &Arc<Settings>) -> Result<Reading, Unchosen
     }
     let bare = if head.text.starts_with(b"[") { vec![Step::Each] } else { Vec::new() };
     let steps = mapping.record_steps().unwrap_or(bare);
-    let lines = steps.is_empty() && head.is_lines();
+    let lines = steps.is_empty() && head.is_lines(|_| false);
     let job = Arc::new(Job {
         format: Format::Map,
         expected: if page_depth(&steps) == 0 && steps.is_empty() {

@@ -150,12 +150,14 @@ fn losses(inputs: &[Prepared]) -> Vec<String> {
     let mut known: Vec<&str> = Vec::new();
     for input in inputs {
         let loses = match &input.reading {
-            Reading::Lines(job) | Reading::Documents(job) => job.document.and_then(|d| d.loses),
+            Reading::Lines(job) | Reading::Documents(job) => job.document.map_or(&[][..], |d| d.loses),
             Reading::Rows(job) => job.columns.loses,
-            Reading::Native | Reading::Entries(_) => None,
+            Reading::Native | Reading::Entries(_) => &[],
         };
-        if let Some(loses) = loses.filter(|l| !known.contains(l)) {
-            known.push(loses);
+        for loses in loses {
+            if !known.contains(loses) {
+                known.push(loses);
+            }
         }
     }
     known.into_iter().map(str::to_owned).collect()

@@ -12,7 +12,7 @@ use memchr::memmem::Finder;
 use crate::choose::Reading;
 use crate::chunk::{Chunker, Layout, RowCutter};
 use crate::csv::{self, Splitter};
-use crate::draft::uid_of;
+use crate::draft::{Rows, uid_of};
 use crate::error::ImportError;
 use crate::input::Prepared;
 use crate::mapped::Job;
@@ -50,19 +50,38 @@ impl Deleted {
 /// Reads beforehand which users are left out, where there may be identities of theirs elsewhere. What is given back has to be
 /// asked once all is read.
 pub(crate) fn collect(inputs: &mut [Prepared], progress: &Progress) -> Result<Unseen, ImportError> {
-    of_tables(inputs, progress)?;
-    of_lists(inputs, progress)
+    let mut gone = of_tables(inputs, progress)?;
+    let name = of_lists(inputs, &mut gone, progress)?;
+    let gone = Arc::new(gone);
+    for input in inputs.iter_mut().filter(|_| !gone.is_empty()) {
+        let is_list = list(input).is_some();
+        match &mut input.reading {
+            Reading::Rows(job) if is_links(job) => {
+                let (columns, settings) = (Arc::clone(&job.columns), Arc::clone(&job.settings));
+                *job = Arc::new(TableJob { columns, settings, deleted: Arc::clone(&gone) });
+            }
+            Reading::Lines(job) | Reading::Documents(job) if is_list => {
+                *job = Arc::new(Job { gone: Arc::clone(&gone), ..Job::clone(job) });
+            }
+            _ => {}
+        }
+    }
+    Ok(Unseen { name, gone })
 }
 
-/// The first list of users that was not read beforehand: it is a stream, or no links were expected.
+/// Who is left out, as far as that is known beforehand.
 #[derive(Debug, Default)]
-pub(crate) struct Unseen(Option<String>);
+pub(crate) struct Unseen {
+    /// The first list of users that was not read beforehand: it is a stream, or no parts of users were expected.
+    name: Option<String>,
+    pub(crate) gone: Arc<Deleted>,
+}
 
 impl Unseen {
     /// Refuses what was read when links may have brought back whom that list leaves out.
     pub(crate) fn check(self, skipped: &BTreeMap<&'static str, u64>, files: &[FileRead]) -> Result<(), ImportError> {
         let links = files.iter().any(|file| file.counts.parts > 0 && file.counts.identities > 0);
-        match self.0.filter(|_| links && !skipped.is_empty()) {
+        match self.name.filter(|_| links && !skipped.is_empty()) {
             None => Ok(()),
             Some(name) => Err(ImportError::Usage(format!(
                 "{name}: lists of users are read twice where there are links, since they say which users are left out: give \
@@ -84,24 +103,20 @@ fn list(input: &Prepared) -> Option<(&Arc<Job>, bool, bool)> {
     Some((job, lines || !document.links, lines || document.links || !document.beside.is_empty()))
 }
 
-/// As [`of_tables`], for lists of users in JSON.
-fn of_lists(inputs: &mut [Prepared], progress: &Progress) -> Result<Unseen, ImportError> {
-    let links = inputs.iter().filter_map(list).any(|(_, _, links)| links);
-    let mut gone = Deleted::default();
-    let mut unseen = Unseen::default();
-    for input in inputs.iter() {
+/// As [`of_tables`], for lists of users in JSON, where there are links or rows of users in parts; the first that was not read.
+fn of_lists(inputs: &[Prepared], gone: &mut Deleted, progress: &Progress) -> Result<Option<String>, ImportError> {
+    let has_parts = |input: &Prepared| match &input.reading {
+        Reading::Native => input.header.is_some(),
+        Reading::Rows(job) => job.columns.rows == Rows::Parts,
+        _ => list(input).is_some_and(|(_, _, links)| links),
+    };
+    let links = inputs.iter().any(has_parts);
+    let mut unseen = None;
+    for input in inputs {
         let Some((job, true, _)) = list(input) else { continue };
         match input.beforehand()?.filter(|_| links) {
-            Some(reader) => of_list(input, job, reader, &mut gone, progress)?,
-            None => unseen.0 = unseen.0.or_else(|| Some(input.name.clone())),
-        }
-    }
-    let gone = Arc::new(gone);
-    for input in inputs.iter_mut().filter(|_| !gone.is_empty()) {
-        if list(input).is_some()
-            && let Reading::Lines(job) | Reading::Documents(job) = &mut input.reading
-        {
-            *job = Arc::new(Job { gone: Arc::clone(&gone), ..Job::clone(job) });
+            Some(reader) => of_list(input, job, reader, gone, progress)?,
+            None => unseen = unseen.or_else(|| Some(input.name.clone())),
         }
     }
     Ok(unseen)
@@ -119,7 +134,8 @@ fn of_list(
     let marks: Vec<_> = marks.iter().map(Finder::new).collect();
     let mut cut = Cut::of(input);
     let mut chunker = Chunker::new(&mut reader, cut.cutter(), input.skip);
-    let mut parser = Parser::new(&job.settings);
+    let nobody = Deleted::default();
+    let mut parser = Parser::new(&job.settings, &nobody);
     while let Some(piece) = chunker.next(&mut Vec::new).map_err(|broken| error_of(input, broken))? {
         progress.check()?;
         let chunk = piece.into_chunk(0, 0);
@@ -149,13 +165,12 @@ impl Sink for Gone<'_> {
 }
 
 /// Reads beforehand which users the tables of users mark as deleted, where there are tables of identities too.
-fn of_tables(inputs: &mut [Prepared], progress: &Progress) -> Result<(), ImportError> {
-    let is_links = |input: &Prepared| matches!(&input.reading, Reading::Rows(job) if job.columns.deleted.is_none());
-    if !inputs.iter().any(is_links) {
-        return Ok(());
-    }
+fn of_tables(inputs: &[Prepared], progress: &Progress) -> Result<Deleted, ImportError> {
     let mut deleted = Deleted::default();
-    for input in inputs.iter() {
+    if !inputs.iter().any(|input| matches!(&input.reading, Reading::Rows(job) if is_links(job))) {
+        return Ok(deleted);
+    }
+    for input in inputs {
         let Reading::Rows(job) = &input.reading else { continue };
         let Some(column) = job.columns.deleted else { continue };
         let Some(mut reader) = input.beforehand()? else {
@@ -181,16 +196,12 @@ fn of_tables(inputs: &mut [Prepared], progress: &Progress) -> Result<(), ImportE
             });
         }
     }
-    let deleted = Arc::new(deleted);
-    for input in inputs.iter_mut().filter(|_| !deleted.is_empty()) {
-        if let Reading::Rows(job) = &mut input.reading
-            && job.columns.deleted.is_none()
-        {
-            let (columns, settings) = (Arc::clone(&job.columns), Arc::clone(&job.settings));
-            *job = Arc::new(TableJob { columns, settings, deleted: Arc::clone(&deleted) });
-        }
-    }
-    Ok(())
+    Ok(deleted)
+}
+
+/// Whether a table does not say itself who is deleted.
+fn is_links(job: &TableJob) -> bool {
+    job.columns.deleted.is_none()
 }
 
 fn rows(bytes: &[u8], mut each: impl FnMut(&[u8])) {

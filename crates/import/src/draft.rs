@@ -162,7 +162,7 @@ pub(crate) struct Table {
     /// How rows come together.
     pub(crate) rows: Rows,
     /// What this shape is known to lose.
-    pub(crate) loses: Option<&'static str>,
+    pub(crate) loses: &'static [&'static str],
 }
 
 impl Table {
@@ -178,7 +178,7 @@ impl Table {
             disabled: None,
             pending: None,
             rows: Rows::Users,
-            loses: None,
+            loses: &[],
         }
     }
 }

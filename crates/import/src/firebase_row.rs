@@ -2,7 +2,9 @@
 //!
 //! Quotes inside of these are not doubled.
 //! A comma that is in no quotes shifts what follows it, so that a row has more fields than others. Users choose their names
-//! and the addresses of their pictures: nothing in these may come to stand where an identity is.
+//! and the addresses of their pictures: nothing in these may come to stand where an identity is. Line breaks in them are as
+//! they are too, and what follows one may be a whole row: nothing tells it from others, so that each import of such a file
+//! warns.
 
 /// Fields of a row, without the one that a comma at its end makes: fewer in older versions.
 pub(crate) const WIDTHS: std::ops::RangeInclusive<usize> = 24..=29;
@@ -138,16 +140,20 @@ fn push_claims<'r>(rest: &'r str, fields: &mut Vec<&'r str>) {
     fields.extend(others.split(',').skip(1));
 }
 
-/// The index behind the quote that closes the one at the start.
+/// The index behind the quote that closes the one at the start: the row ends there, or with one comma more. A quote of the
+/// user's own may stand where claims would begin, with the fields that are the user's behind it: these are no claims.
 fn closing(field: &str) -> Option<usize> {
     let bytes = field.as_bytes();
     let mut at = 1;
     loop {
         at += memchr::memchr(b'"', bytes.get(at..)?)?;
-        if bytes.get(at + 1) != Some(&b'"') {
-            return Some(at + 1);
+        let run = bytes.get(at..)?.iter().take_while(|b| **b == b'"').count();
+        // Inside of texts of the JSON they are not doubled, or are in other versions.
+        let is_text = bytes.get(at - 1) == Some(&b'\\') || run.is_multiple_of(2);
+        at += run;
+        if !is_text {
+            return matches!(bytes.get(at..), Some(b"" | b",")).then_some(at);
         }
-        at += 2;
     }
 }
 
@@ -165,6 +171,25 @@ mod tests {
         for split in [plain_fields, named_fields] {
             assert_eq!(split("a,b").len(), 2);
             assert_eq!(split(&format!("{},\"", ",".repeat(26))).len(), 28);
+        }
+    }
+
+    #[test]
+    fn claims_end_where_the_row_does() {
+        for (text, end) in [
+            (r#""{""a"":1}","#, Some(11)),
+            (r#""{""a"":1}""#, Some(11)),
+            (r#""{""a"":""x\"y, \\""}""#, Some(22)),
+            (r#""{""a"":""x\""y""}","#, Some(19)),
+            (r#""""#, Some(2)),
+            // The quote at the start is not theirs.
+            (r#"",,false,"{""a"":1}","#, None),
+            (r#"",1,a@x,n",,,1690,,,false,,"#, None),
+            (r#""x",y"#, None),
+            (r#""x",,"#, None),
+            (r#"""#, None),
+        ] {
+            assert_eq!(closing(text), end, "{text}");
         }
     }
 

@@ -190,8 +190,14 @@ impl<'s> Import<'s> {
         let threads = options.threads.max(1);
         let load = store.bulk_load(options, &progress).map_err(|e| load_error(e, &names))?;
         let shards = (0..threads).map(|_| load.shard()).collect();
-        let plan =
-            Plan { names: &names, on_invalid, settings: &settings, progress: &progress, rejects: rejects.as_mut() };
+        let plan = Plan {
+            names: &names,
+            on_invalid,
+            settings: &settings,
+            gone: &unseen.gone,
+            progress: &progress,
+            rejects: rejects.as_mut(),
+        };
         let read = read_all(&mut inputs, shards, plan)?;
         unseen.check(&read.skipped, &read.files)?;
         warnings.extend(complete::check(&inputs, &read.files, &settings)?);

@@ -58,7 +58,8 @@ pub(crate) struct Job {
 }
 
 /// The name under which links of users are counted that are left out with these.
-const LINKS_OF_GONE: Verdict = Verdict::Skipped("identities of accounts that were left out");
+pub(crate) const OF_GONE: &str = "identities of accounts that were left out";
+const LINKS_OF_GONE: Verdict = Verdict::Skipped(OF_GONE);
 
 impl Job {
     /// Whether a record is a user object of our own form. Where a mapping says what members are, any of them may be the

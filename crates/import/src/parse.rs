@@ -7,10 +7,12 @@ use headcount_store::{Place, RowKind, Shard};
 
 use crate::chunk::{Chunk, Layout};
 use crate::csv::Splitter;
+use crate::deleted::Deleted;
 use crate::error::BadRecord;
 use crate::json::{self, Tally};
 use crate::ldif;
 use crate::mapped::{self, Settings};
+use crate::probe::{Members, after_value};
 use crate::rows::RowReader;
 use crate::scan::{is_space, spaces, value_end};
 use crate::table_rows;
@@ -122,6 +124,8 @@ pub(crate) struct Target<'a, S> {
     pub(crate) on_invalid: OnInvalid,
     /// The provider of the identity that a user without identities gets.
     pub(crate) local: Option<&'a str>,
+    /// Users of whom no row of our own is taken: another input leaves them out.
+    pub(crate) gone: &'a Deleted,
     pub(crate) outcome: Outcome,
 }
 
@@ -201,12 +205,8 @@ impl Raw<'_> {
                 out.push(b'\n');
             }
             Self::Pending(bytes) => {
-                let members = bytes.get(1..).unwrap_or_default();
                 out.extend_from_slice(b"{\"status\":\"pending\"");
-                if !members.trim_ascii_start().starts_with(b"}") {
-                    out.push(b',');
-                }
-                join_lines(members, out);
+                join_members(bytes, out);
                 out.push(b'\n');
             }
             Self::Entry(bytes) => {
@@ -215,6 +215,27 @@ impl Raw<'_> {
             }
         }
     }
+}
+
+/// Writes the members of an object behind another that stands for its `status`: that is left out, since a member may be there
+/// once only.
+fn join_members(object: &[u8], out: &mut Vec<u8>) {
+    let mut rest = object.get(1..).unwrap_or_default();
+    let mut begun = false;
+    for (key, value) in Members::new(object) {
+        let Some(after) = after_value(value) else { break };
+        if key != "status" {
+            let member = rest.get(..rest.len() - after.len()).unwrap_or_default();
+            out.push(b',');
+            join_lines(member.trim_ascii_start().strip_prefix(b",").unwrap_or(member), out);
+        }
+        (rest, begun) = (after, true);
+    }
+    // What is no member is for whoever mends it.
+    if !begun && !rest.trim_ascii_start().starts_with(b"}") {
+        out.push(b',');
+    }
+    join_lines(rest, out);
 }
 
 /// Writes JSON on one line: line breaks become spaces, and escapes inside of strings.
@@ -241,15 +262,17 @@ pub(crate) fn trim_line_end(line: &[u8]) -> &[u8] {
 /// Parses chunks.
 pub(crate) struct Parser<'s> {
     settings: &'s Settings,
+    gone: &'s Deleted,
     row: RowBuf,
     rows: RowReader,
     splitter: Splitter,
 }
 
 impl<'s> Parser<'s> {
-    pub(crate) fn new(settings: &'s Settings) -> Self {
+    /// A parser that takes no rows of our own of the users in `gone`.
+    pub(crate) fn new(settings: &'s Settings, gone: &'s Deleted) -> Self {
         let rows = RowReader::new(settings.names);
-        Self { settings, row: RowBuf::new(), rows, splitter: Splitter::new() }
+        Self { settings, gone, row: RowBuf::new(), rows, splitter: Splitter::new() }
     }
 
     /// Parses one chunk.
@@ -260,7 +283,7 @@ impl<'s> Parser<'s> {
         on_invalid: OnInvalid,
     ) -> Result<Outcome, Failed> {
         let local = self.settings.local.as_deref();
-        let mut target = Target { sink, on_invalid, local, outcome: Outcome::default() };
+        let mut target = Target { sink, on_invalid, local, gone: self.gone, outcome: Outcome::default() };
         match &chunk.layout {
             Layout::Lines => self.lines(chunk, &mut target)?,
             Layout::Elements => self.elements(chunk, &mut target)?,

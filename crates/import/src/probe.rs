@@ -138,6 +138,12 @@ impl<'h> Found<'h> {
             && self.records.iter().any(|record| rule.marks(|key| record.has(key)))
     }
 
+    /// The whole lines behind a first one that is broken.
+    pub(crate) fn lines_behind_broken(&self) -> impl Iterator<Item = &Outline<'h>> {
+        let broken = self.records.first().is_some_and(|first| first.cut);
+        self.records.iter().skip(1).filter(move |record| broken && !record.cut)
+    }
+
     /// Whether the records are users of our own form, one a line: as files of rejected records hold them. So is any with
     /// a UID where that is what the rule of the source's own asks for.
     pub(crate) fn own_form(&self, place: &str, rule: &Rule) -> bool {
@@ -206,7 +212,8 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
-fn after_value(value: &[u8]) -> Option<&[u8]> {
+/// The text behind the value that some text begins with.
+pub(crate) fn after_value(value: &[u8]) -> Option<&[u8]> {
     let len = match value.first()? {
         b'"' => string_end(value)?,
         b'{' | b'[' => value_end(value)?,

@@ -11,6 +11,7 @@ use headcount_store::Place;
 
 use crate::choose::Reading;
 use crate::chunk::{Broken, CHUNK, Chunk, Chunker, Cutter, Layout, LineCutter, RowCutter};
+use crate::deleted::Deleted;
 use crate::error::{BadDocument, BadRecord, ImportError, Position, Unit};
 use crate::format::Format;
 use crate::gigya::{Envelope, Splitter};
@@ -71,6 +72,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) names: &'a Names,
     pub(crate) on_invalid: OnInvalid,
     pub(crate) settings: &'a Settings,
+    /// Users that another input leaves out.
+    pub(crate) gone: &'a Deleted,
     pub(crate) progress: &'a Arc<Progress>,
     /// Takes the refused records.
     pub(crate) rejects: Option<&'a mut Rejects>,
@@ -84,6 +87,7 @@ struct Shared<'a> {
     names: &'a Names,
     on_invalid: OnInvalid,
     settings: &'a Settings,
+    gone: &'a Deleted,
     progress: &'a Progress,
     /// Number of the first chunk that failed: nothing behind it matters any more.
     failed_at: AtomicU64,
@@ -139,6 +143,7 @@ pub(crate) fn read_all<S: Sink + Send>(
         names: plan.names,
         on_invalid: plan.on_invalid,
         settings: plan.settings,
+        gone: plan.gone,
         progress: plan.progress,
         failed_at: AtomicU64::new(NONE),
         failure: Mutex::new(None),
@@ -175,7 +180,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A worker: parses chunks until there are no more.
 fn work<S: Sink>(shared: &Shared<'_>, chunks: &Mutex<Receiver<Chunk>>, mut sink: S) -> S {
-    let mut parser = Parser::new(shared.settings);
+    let mut parser = Parser::new(shared.settings, shared.gone);
     let _waker = Waker(shared);
     loop {
         let next = lock(chunks).recv();

@@ -7,6 +7,7 @@ use crate::chunk::Chunk;
 use crate::csv::{self, Column, Splitter};
 use crate::error::BadRecord;
 use crate::json::parse_status;
+use crate::mapped::OF_GONE;
 use crate::names::ProviderNames;
 use crate::parse::{Failed, Raw, Sink, Target, inside, trim_line_end};
 use crate::scan::newlines;
@@ -263,6 +264,10 @@ impl Group {
     fn flush<S: Sink>(&mut self, chunk: &Chunk, row: &mut RowBuf, target: &mut Target<'_, S>) -> Result<(), Failed> {
         let rows = std::mem::take(&mut self.rows);
         if rows == 0 {
+            return Ok(());
+        }
+        if target.gone.contains(&self.uid) {
+            *target.outcome.skipped.entry(OF_GONE).or_default() += rows;
             return Ok(());
         }
         if let Err(reason) = target.push(row, RowKind::Fragment, self.place)? {

@@ -38,8 +38,8 @@ pub(crate) struct Document {
     pub(crate) total: Option<&'static str>,
     /// Whether a document without the array is one without users, and not an error.
     pub(crate) may_lack: bool,
-    /// What this shape is known to lose.
-    pub(crate) loses: Option<&'static str>,
+    /// What this shape is known to lose, and what in it cannot be trusted.
+    pub(crate) loses: &'static [&'static str],
     /// Texts of which one is in every record that is left out, where links may name its user elsewhere: none of them may
     /// bring that user back.
     pub(crate) gone: &'static [&'static str],
@@ -59,7 +59,7 @@ impl Document {
             next: &[],
             total: None,
             may_lack: false,
-            loses: None,
+            loses: &[],
             gone: &[],
             links: false,
         }

@@ -32,7 +32,7 @@ pub(crate) struct Columns {
     /// Quotes are text but around names and in the last column: what Firebase writes.
     pub(crate) unquoted: bool,
     /// What the shape is known to lose.
-    pub(crate) loses: Option<&'static str>,
+    pub(crate) loses: &'static [&'static str],
 }
 
 /// Where the provider of an identity comes from.
@@ -287,7 +287,7 @@ impl Mapping {
             pending: None,
             rows,
             unquoted: false,
-            loses: None,
+            loses: &[],
         }))
     }
 }

@@ -82,9 +82,9 @@ pub(crate) struct Args {
     /// When two users claim an identity: refuse, or leave it with the first
     #[arg(long, value_enum, value_name = "DO", default_value_t = ConflictArg::Error)]
     on_conflict: ConflictArg,
-    /// When a user is in the store already: replace it, unite the identities, or refuse
-    #[arg(long, value_enum, value_name = "DO", default_value_t = ExistingArg::Replace)]
-    existing: ExistingArg,
+    /// When a user is in the store already: replace it, unite the identities, or refuse [default: replace]
+    #[arg(long, value_enum, value_name = "DO")]
+    existing: Option<ExistingArg>,
     /// Memory for sorting, such as 512MiB; more of the load is sorted on disk
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
     memory: u64,
@@ -217,9 +217,10 @@ fn mending(args: &Args, report: &Report, files: &[PathBuf]) -> String {
     match args.existing {
         // A part of the user may have been loaded, and is in the store by now.
         _ if report.parts > 0 || matches!(args.on_duplicate, DuplicateArg::Merge) => option("existing", "merge"),
-        ExistingArg::Replace => {}
-        ExistingArg::Merge => option("existing", "merge"),
-        ExistingArg::Error => option("existing", "error"),
+        Some(ExistingArg::Replace) => {}
+        Some(ExistingArg::Merge) => option("existing", "merge"),
+        // Another record of the UID may have been loaded, and counts: what was rejected is a duplicate of it, or came before.
+        Some(ExistingArg::Error) | None => option("existing", "error"),
     }
     words.join(" ")
 }
@@ -277,7 +278,7 @@ fn options(args: &Args) -> LoadOptions {
             ConflictArg::Error => OnConflict::Error,
             ConflictArg::Ignore => OnConflict::Ignore,
         },
-        existing: match args.existing {
+        existing: match args.existing.unwrap_or(ExistingArg::Replace) {
             ExistingArg::Replace => Existing::Replace,
             ExistingArg::Merge => Existing::Merge,
             ExistingArg::Error => Existing::Error,

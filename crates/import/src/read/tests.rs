@@ -37,7 +37,14 @@ fn read(inputs: Vec<Input>, sinks: Vec<Counter>, on_invalid: OnInvalid) -> Resul
     let prepare = |input| Prepared::new(input, Format::Auto, &settings, &progress);
     let mut inputs = inputs.into_iter().map(prepare).collect::<Result<Vec<_>, _>>()?;
     let names = Names::of(&inputs);
-    let plan = Plan { names: &names, on_invalid, settings: &settings, progress: &progress, rejects: None };
+    let plan = Plan {
+        names: &names,
+        on_invalid,
+        settings: &settings,
+        gone: &Deleted::default(),
+        progress: &progress,
+        rejects: None,
+    };
     let read = read_all(&mut inputs, sinks, plan)?;
     for (file, input) in read.files.iter().zip(&inputs) {
         file.check_counts(&input.name)?;
@@ -135,8 +142,14 @@ fn a_cancelled_import_says_so() {
     let mut inputs = vec![Prepared::new(stream(lines), Format::Auto, &settings, &progress).unwrap()];
     progress.cancel();
     let names = Names::of(&inputs);
-    let plan =
-        Plan { names: &names, on_invalid: OnInvalid::Fail, settings: &settings, progress: &progress, rejects: None };
+    let plan = Plan {
+        names: &names,
+        on_invalid: OnInvalid::Fail,
+        settings: &settings,
+        gone: &Deleted::default(),
+        progress: &progress,
+        rejects: None,
+    };
     assert!(matches!(read_all(&mut inputs, workers(2), plan), Err(ImportError::Cancelled)));
 }
 
@@ -155,6 +168,7 @@ fn the_bytes_counted_are_those_of_the_inputs_as_they_lie_there() {
             names: &names,
             on_invalid: OnInvalid::Fail,
             settings: &settings,
+            gone: &Deleted::default(),
             progress: &progress,
             rejects: None,
         };

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::chunk::{Chunker, Cutter, Layout, RowCutter};
 use crate::csv::Header;
+use crate::deleted::Deleted;
 use crate::mapped::Settings;
 use crate::parse::{OnInvalid, Outcome, Parser};
 
@@ -26,8 +27,8 @@ fn read(header: &str, rows: &str) -> (Vec<(Place, RowKind, User)>, Outcome) {
     let cutter: &mut dyn Cutter = &mut cutter;
     let mut content = rows.as_bytes();
     let mut chunker = Chunker::new(&mut content, cutter, 100);
-    let settings = Settings::default();
-    let (mut sink, mut parser, mut all) = (Rows::default(), Parser::new(&settings), Outcome::default());
+    let (settings, gone) = (Settings::default(), Deleted::default());
+    let (mut sink, mut parser, mut all) = (Rows::default(), Parser::new(&settings, &gone), Outcome::default());
     while let Some(piece) = chunker.next(&mut Vec::new).unwrap() {
         let outcome = parser.parse(&piece.into_chunk(0, 0), &mut sink, OnInvalid::Keep).unwrap();
         all.counts.add(&outcome.counts);
@@ -93,8 +94,8 @@ fn a_row_that_is_not_utf8_is_refused_and_its_neighbours_are_read() {
     let mut content = &b"a,x,1\nb\xff,x,2\nc,\xc3\xa9,3\n"[..];
     let mut chunker = Chunker::new(&mut content, &mut cutter, 0);
     let chunk = chunker.next(&mut Vec::new).unwrap().unwrap().into_chunk(0, 0);
-    let (mut sink, settings) = (Rows::default(), Settings::default());
-    let outcome = Parser::new(&settings).parse(&chunk, &mut sink, OnInvalid::Count).unwrap();
+    let (mut sink, settings, gone) = (Rows::default(), Settings::default(), Deleted::default());
+    let outcome = Parser::new(&settings, &gone).parse(&chunk, &mut sink, OnInvalid::Count).unwrap();
     assert_eq!(sink.0.len(), 2);
     assert_eq!(sink.0[1].2, User::new("c").with_identity("é", "3"));
     assert_eq!(outcome.refused.examples, [(Place { file: 0, line: 3, offset: 7 }, BadRecord::Utf8)]);

@@ -28,10 +28,10 @@ pub(super) static SPEC: Spec = Spec {
     tables: &[Table {
         any: &["cognito:mfa_enabled", "email_verified", "cognito:user_status", "sub"],
         pending: Some(("cognito:user_status", "UNCONFIRMED")),
-        loses: Some(
+        loses: &[
             "Cognito's CSV has no identities: users of other providers come without theirs; use `aws cognito-idp \
              list-users` to have them",
-        ),
+        ],
         ..Table::new(&["cognito:username"], &["cognito:username", "sub"])
     }],
     ask: "native users have none; those of other providers have the attribute identities, unless list-users was called \

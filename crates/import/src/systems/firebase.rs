@@ -32,6 +32,9 @@ pub(crate) const COLUMNS: [(usize, &str); 6] =
 const FOUR: &str = "`firebase auth:export` writes the providers google.com, facebook.com, twitter.com and github.com only; \
                     others, such as apple.com or OpenID Connect, are lost: export with the Admin SDK to have them";
 
+const BREAKS: &str = "the identities in Firebase's CSV cannot be trusted: users choose their names, and what follows a line break in \
+                      one is read as a row of another user; import what `firebase auth:export users.json` writes instead";
+
 pub(super) static SPEC: Spec = Spec {
     format: Format::Firebase,
     system: "Firebase",
@@ -39,7 +42,7 @@ pub(super) static SPEC: Spec = Spec {
     documents: &[
         Document {
             next: &["nextPageToken"],
-            loses: Some(FOUR),
+            loses: &[FOUR],
             ..Document::new(
                 &["users[]", "userInfo[]", "[]", "", "[].users[]"],
                 command,
@@ -68,7 +71,7 @@ const TABLE: Table = Table {
     ],
     disabled: Some(("disabled", "true")),
     rows: Rows::Users,
-    loses: Some(FOUR),
+    loses: &[FOUR, BREAKS],
     ..Table::new(&["localId", "googleId"], &["localId"])
 };
 

@@ -16,10 +16,8 @@ pub(super) static SPEC: Spec = Spec {
     system: "Okta",
     uids: &["id", "profile.login"],
     documents: &[Document {
-        loses: Some(
-            "Okta's list of users names one provider each; linked social identities are in GET \
-             /api/v1/idps/{idpId}/users alone, and are not in this file",
-        ),
+        loses: &["Okta's list of users names one provider each; linked social identities are in GET \
+             /api/v1/idps/{idpId}/users alone, and are not in this file"],
         ..Document::new(
             &["[]", ""],
             map,

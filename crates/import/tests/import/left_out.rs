@@ -78,6 +78,24 @@ fn bad_links_of_who_was_left_out_are_left_out_too() {
     }
 }
 
+/// Rows of our own, and of tables of links, are parts of users as links are.
+#[test]
+fn rows_bring_back_nobody_who_was_left_out() {
+    for rows in [
+        "UID,provider,providerUID\n1,h,a\n2,h,b\n3,h,c\n3,g,d\n4,,\n",
+        "user_id,provider,uid\n1,h,a\n2,h,b\n3,h,c\n3,g,d\n4,NULL,NULL\n",
+    ] {
+        for contents in [[ZITADEL[0], rows], [rows, ZITADEL[0]]] {
+            let (found, report) = files(&contents).unwrap();
+            assert_eq!(found, "1: h a; 4:");
+            assert_eq!(report.skipped, 5, "{:?}", report.skipped_by_reason);
+        }
+        let bytes = [ZITADEL[0], rows].map(str::as_bytes);
+        let error = load_with(&store(), Format::Auto, &bytes, LoadOptions::default()).map(|r| r.users).unwrap_err();
+        assert!(error.kind() == ErrorKind::Usage && error.to_string().contains("as files"), "{error}");
+    }
+}
+
 /// What comes once only cannot be looked at beforehand: it is refused when that matters.
 #[test]
 fn streams_of_parts_are_refused_when_links_would_bring_somebody_back() {

@@ -45,6 +45,25 @@ fn rejects_of_pending_users_come_back_as_pending_ones() {
     }
 }
 
+/// What an account itself has under the name of what says that it is pending is not written beside that.
+#[test]
+fn rejects_of_pending_accounts_have_one_status() {
+    for (account, kept) in [
+        (r#"{"UID":"","status":"active","data":{"status":1}}"#, r#""UID":"","data":{"status":1}"#),
+        ("{ \"status\" : {\"a\":[1,\"}\"]},\n \"UID\":\"\" }", r#"  "UID":"" "#),
+        (r#"{"UID":"","\u0073tatus":null}"#, r#""UID":"""#),
+        (r#"{"UID":""}"#, r#""UID":"""#),
+    ] {
+        let text = format!(r#"{{"settings":{{"finalizeRegistration":false}},"accounts":[{account}]}}"#);
+        let (report, rejects) = rejects_of(&store(), Format::GigyaImport, text.as_bytes());
+        assert_eq!((report.rejected, rejects.as_str()), (1, format!("{{\"status\":\"pending\",{kept}}}\n").as_str()));
+        let store = store();
+        let mended = rejects.replace("\"\"", "\"b\"");
+        load(&store, Format::GigyaImport, &mended).unwrap_or_else(|e| panic!("{e}: {mended}"));
+        assert_eq!(shown(&users(&store)), "b (pending):");
+    }
+}
+
 /// The rejects of one input hold users and links, and users in our own form, all in one file.
 #[test]
 fn rejects_of_users_and_links_are_told_apart_line_by_line() {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use headcount_block::{Status, User};
 use headcount_import::{ErrorKind, Format, Import, ImportError, Input, Report};
 use headcount_store::Store;
+use serde_json::Value;
 
 use super::{gzip, load, load_with, store, users};
 
@@ -70,7 +71,7 @@ pub(crate) const CASES: &[Case] = &[
             Format::Firebase,
             "uA1: google.com 1001, github.com 77; uB2: facebook.com 22, twitter.com 33; uC3:",
         ),
-        &[FOUR],
+        &[FOUR, "line break"],
     ),
     case(&["keycloak-realm.json"], Format::Keycloak, "0f6c-1: google 1001, github 77; 0f6c-2:; f:8e2a:cy: google 1002"),
     case(
@@ -249,6 +250,59 @@ fn no_format_reads_the_files_of_another() {
                 let outcome = load(&store(), *format, data(name));
                 let error = outcome.map(|r| format!("{name} as {format}: {r:?}")).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Input, "{name} as {format}: {error}");
+            }
+        }
+    }
+}
+
+/// The records of a document: what lies in its lists of users or links, or it is one itself.
+fn records(value: &Value, found: &mut Vec<Value>) {
+    const LISTS: [&str; 13] = [
+        "users",
+        "federatedUsers",
+        "Users",
+        "value",
+        "accounts",
+        "results",
+        "result",
+        "Resources",
+        "data",
+        "orgs",
+        "humanUsers",
+        "userLinks",
+        "identityProviderLinks",
+    ];
+    let lists = LISTS.iter().filter_map(|list| value.get(list)).filter(|list| list.is_array());
+    match value {
+        Value::Array(elements) => elements.iter().for_each(|element| records(element, found)),
+        Value::Object(_) if lists.clone().next().is_some() => lists.for_each(|list| records(list, found)),
+        record => found.push(record.clone()),
+    }
+}
+
+/// Rejects stand one a line, without what was around them: what a document may hold, a line may.
+#[test]
+fn every_record_is_read_alone_on_a_line_when_its_format_is_given() {
+    for (case, name) in CASES.iter().flat_map(|case| case.files.iter().map(move |name| (case, *name))) {
+        if !name.ends_with("json") {
+            continue;
+        }
+        let content = data(name);
+        let mut found = Vec::new();
+        let documents = serde_json::Deserializer::from_slice(&content).into_iter::<Value>();
+        documents.for_each(|document| records(&document.unwrap(), &mut found));
+        // A realm without users is none.
+        found.retain(|record| record.get("realm").is_none());
+        assert!(!found.is_empty(), "{name}");
+        for record in found {
+            let store = store();
+            let report =
+                load(&store, case.format, format!("{record}\n")).unwrap_or_else(|e| panic!("{name}: {e}: {record}"));
+            assert_eq!((report.records, report.rejected), (1, 0), "{name}: {record}");
+            for user in users(&store) {
+                let identities = user.identities.iter().map(|i| format!("{} {}", i.provider, i.provider_uid));
+                let missing = identities.filter(|identity| !case.users.contains(identity.as_str())).count();
+                assert!(missing == 0 && case.users.contains(&user.uid), "{name}: {user:?} of {record}");
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use headcount_import::{Format, Import, ProviderNames};
 
+use super::options::rejects_of;
 use super::systems::shown;
 use super::{inputs, load, store, users};
 
@@ -174,6 +175,30 @@ fn broken_lines_are_no_format_and_are_seen_fast() {
         let text = [good(1), broken.to_owned(), good(3)].concat();
         let error = load(&store(), Format::Auto, &text).unwrap_err();
         assert!(error.to_string().starts_with("in: line 2, "), "{error}");
+        // So is the first, of lines that name their format.
+        let kratos = |n: u32| format!("{{\"id\":\"k{n}\",\"schema_id\":\"s\",\"traits\":{{}}}}\n");
+        let (id, auth0) = ("{\"id\":\"k1\",\"traits\":{\n", broken);
+        for (text, format, expected) in [
+            ([auth0, &good(1), &good(3)].concat(), Format::Auth0, "auth0|1:; auth0|3:"),
+            ([id, &kratos(2), &kratos(3)].concat(), Format::Kratos, "k2:; k3:"),
+        ] {
+            for given in [Format::Auto, format] {
+                let error = load(&store(), given, &text).unwrap_err();
+                assert!(error.to_string().starts_with("in: line 1, "), "{error}");
+                let store = store();
+                let (report, rejects) = rejects_of(&store, given, text.as_bytes());
+                assert_eq!((report.rejected, shown(&users(&store)).as_str()), (1, expected), "{text}");
+                assert_eq!(rejects, text.split_inclusive('\n').next().unwrap());
+            }
+        }
+    }
+    // One that is alone is cut, and so is a document whose records are inside.
+    for cut in [
+        "{\"user_id\":\"auth0|2\",\"ident",
+        "{\"user_id\":\"auth0|2\",\"identities\":[\n{\"provider\":\"p\",\"user_id\":\"7\"}\n",
+    ] {
+        let error = load(&store(), Format::Auth0, cut).map(|report| report.users).unwrap_err();
+        assert!(error.to_string().contains("truncated"), "{error}");
     }
     // Records on lines of their own inside of a document are no lines.
     let list =
