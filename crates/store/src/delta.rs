@@ -298,6 +298,12 @@ fn flush(db: &sled::Db, path: &Path) -> Result<()> {
     guarded(path, || db.flush().map(drop))
 }
 
+/// As sled gives it out.
+#[cfg(test)]
+const fn of_sled(error: io::Error) -> sled::Error {
+    sled::Error::Io(error)
+}
+
 /// Runs a call into sled; errors and panics, some of which it uses for I/O errors, become ours.
 fn guarded<T>(path: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(call)) {

@@ -60,14 +60,14 @@ fn a_database_that_another_thread_still_holds_is_closed_when_it_lets_go() {
 fn an_error_that_sled_repeats_says_what_the_system_said() {
     let full = || io::Error::from_raw_os_error(28);
     let path = Path::new("s/delta-1");
-    let (first, said) = (sled::Error::Io(full()), full().to_string());
+    let (first, said) = (of_sled(full()), full().to_string());
     for error in [first.clone(), first.clone().clone(), first] {
         let error = guarded(path, || Err::<(), _>(error.clone())).unwrap_err();
         let Error::Io { source, .. } = &error else { panic!("{error}") };
         assert_eq!((source.kind(), source.to_string()), (io::ErrorKind::StorageFull, said.clone()));
         assert_eq!(error.to_string(), format!("cannot write the log in s/delta-1: {said}"));
     }
-    let other = sled::Error::Io(io::Error::other("of its own"));
+    let other = of_sled(io::Error::other("of its own"));
     assert!(guarded(path, || Err::<(), _>(other)).unwrap_err().to_string().ends_with(": of its own"));
 }
 
