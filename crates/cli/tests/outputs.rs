@@ -179,3 +179,19 @@ fn no_output_lands_in_a_store() {
     scratch.write("d/MANIFEST", "Manifest-Version: 1.0\n");
     scratch.run(&["export", "t", "-o", "d/MANIFEST"]).exits(0);
 }
+
+/// The kernel takes no path of more than 4,096 bytes, and needs none for what is named from where one stands.
+#[test]
+fn stores_are_made_where_no_absolute_path_leads() {
+    let scratch = Scratch::new();
+    let chain = |n: usize| vec!["d".repeat(250); n].join("/");
+    fs::create_dir_all(scratch.path(&chain(8))).unwrap();
+    symlink(chain(8), scratch.path("half")).unwrap();
+    let deep = scratch.path(&format!("half/{}", chain(10)));
+    fs::create_dir_all(&deep).unwrap();
+    fs::write(deep.join("u"), "{\"UID\":\"a\",\"identities\":[]}\n").unwrap();
+    for args in [&["import", "s", "u"][..], &["backup", "s", "b"], &["verify", "b"]] {
+        let output = scratch.command(args).current_dir(&deep).output().unwrap();
+        Run::from(output).exits(0);
+    }
+}

@@ -156,11 +156,10 @@ impl Names {
     }
 }
 
-/// Makes the name of the directory `path` durable, in the directory that it lies in: that is not the one that a path by way of a
-/// symbolic link, or of `.`, names.
+/// Makes the name of the directory `path` durable, in the directory that it lies in. That is not the one that a path by way of a
+/// symbolic link, or of `.`, names, and may be where no absolute path leads.
 pub(crate) fn sync_name(path: &Path) -> Result<()> {
-    let place = fs::canonicalize(path).map_err(|e| Error::io("find", path, e))?;
-    sync_dir(place.parent().unwrap_or(&place))
+    sync_dir(&path.join(".."))
 }
 
 /// Makes a file durable that somebody else wrote.

@@ -89,7 +89,7 @@ impl Run<'_> {
                 rejected.iter().all(|(uid, at, reason)| {
                     let alone = match reason {
                         RejectReason::DuplicateUid { .. } => true,
-                        RejectReason::Limit(_) => !is_first(*at),
+                        RejectReason::Limit(_) => plan.on_duplicate == OnDuplicate::Merge && !is_first(*at),
                         _ => false,
                     };
                     *uid != user.uid || (alone && *at != line)
