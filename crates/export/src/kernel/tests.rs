@@ -141,29 +141,61 @@ proptest! {
 
 #[test]
 fn entries_that_lie_are_faults() {
+    let users = [User::new("u").with_identity("site", "1")];
+    // Without pending users nothing is known of how many there have to be.
+    for include_pending in [false, true] {
+        let layout = Layout {
+            format: Format::Json,
+            fields: Fields::default(),
+            include_pending,
+            formula_guard: false,
+            changes: false,
+        };
+        with_block(&users, |span| {
+            let templates = Templates::new(&layout, span.dictionary());
+            let text = [b'x'; 10 + PADDING];
+            let run = |ctl: &[u8], text_len, users| {
+                let padded = [ctl, &[0]].concat();
+                let clean = Clean { ctl: &padded, entries: ctl.len() / 3, text: &text, text_len, users };
+                let mut out = vec![0; 2 * WINDOW];
+                render(&layout, &templates, &clean, &mut out, HEADROOM).ok()
+            };
+            let right = run(&[1, 1, 1, 0, 1, 2], 4, 1).unwrap();
+            assert_eq!((right.users, right.identities), (1, 2));
+            assert_eq!(run(&[], 0, 0), Some(Rendered { end: HEADROOM, users: 0, identities: 0 }), "nobody");
+            assert_eq!(run(&[0, 1, 1], 1, 1), None, "begins in the middle of a user");
+            assert_eq!(run(&[0, 1, 1, 1, 1, 1], 3, 1), None, "begins in the middle of a user");
+            assert_eq!(run(&[1, 2, 1], 2, 1), None, "a provider that is not in the dictionary");
+            assert_eq!(run(&[1, 1, 1, 0, 0, 0], 2, 1), None, "goes on without an identity");
+            assert_eq!(run(&[1, 1, 1], 3, 1), None, "text that no entry names");
+            assert_eq!(run(&[1, 1, 200], 10, 1), None, "text that is not there");
+            assert_eq!(run(&[], 0, 1), None, "no entry of a user");
+            assert_eq!(run(&[1, 1, 1], 2, 2).is_none(), include_pending, "a user who is not there");
+            assert_eq!(run(&[1, 1, 1], 2, 0).is_none(), include_pending, "entries of nobody");
+        });
+    }
+}
+
+/// Their number would pass over into the one of identities.
+#[test]
+fn more_entries_than_a_counter_holds_are_a_fault() {
     let layout = Layout {
-        format: Format::Json,
-        fields: Fields::default(),
-        include_pending: true,
+        format: Format::Ndjson,
+        fields: "uid".parse().unwrap(),
+        include_pending: false,
         formula_guard: false,
         changes: false,
     };
-    let users = [User::new("u").with_identity("site", "1")];
-    with_block(&users, |span| {
+    with_block(&[User::new("u")], |span| {
         let templates = Templates::new(&layout, span.dictionary());
-        let text = [b'x'; 10 + PADDING];
-        let run = |ctl: &[u8], text_len, users| {
-            let padded = [ctl, &[0]].concat();
-            let clean = Clean { ctl: &padded, entries: ctl.len() / 3, text: &text, text_len, users };
-            let mut out = vec![0; 2 * WINDOW];
-            render(&layout, &templates, &clean, &mut out, HEADROOM).is_ok()
-        };
-        assert!(run(&[1, 1, 1, 0, 1, 2], 4, 1), "what is right");
-        assert!(!run(&[0, 1, 1], 1, 1), "begins in the middle of a user");
-        assert!(!run(&[1, 2, 1], 2, 1), "a provider that is not in the dictionary");
-        assert!(!run(&[1, 1, 1, 0, 0, 0], 2, 1), "goes on without an identity");
-        assert!(!run(&[1, 1, 1], 3, 1), "text that no entry names");
-        assert!(!run(&[1, 1, 200], 10, 1), "text that is not there");
-        assert!(!run(&[1, 1, 1], 2, 2), "a user who is not there");
+        for (entries, fits) in [((1 << COUNT_BITS) - 1, true), (1 << COUNT_BITS, false)] {
+            let mut ctl = [1, 0, 0].repeat(entries);
+            ctl.push(0);
+            let text = vec![b'x'; entries + PADDING];
+            let clean = Clean { ctl: &ctl, entries, text: &text, text_len: entries, users: entries };
+            let mut out = vec![0; HEADROOM + entries * 12 + WINDOW];
+            let done = render(&layout, &templates, &clean, &mut out, HEADROOM).ok();
+            assert_eq!(done.map(|done| (done.users, done.identities)), fits.then_some((entries as u64, 0)));
+        }
     });
 }
