@@ -224,12 +224,19 @@ impl Group {
         chunk: &Chunk,
         target: &mut Target<'_, S>,
     ) -> Result<Result<(), BadRecord>, Failed> {
+        let same = self.rows > 0 && self.uid == fields.uid;
+        // Whatever else is wrong with it: among the rejects it would be mended, and bring them back.
+        if !same && target.gone.contains(fields.uid) {
+            self.flush(chunk, row, target)?;
+            *target.outcome.skipped.entry(OF_GONE).or_default() += 1;
+            return Ok(Ok(()));
+        }
         let parts = fields.expect_user().and_then(|()| Ok((fields.status()?, fields.identity()?)));
         let (status, identity) = match parts {
             Ok(parts) => parts,
             Err(reason) => return Ok(Err(reason)),
         };
-        if self.rows > 0 && self.uid == fields.uid && self.status == status {
+        if same && self.status == status {
             match self.push(identity, row) {
                 Ok(()) => {
                     self.rows += 1;
@@ -272,10 +279,6 @@ impl Group {
     fn flush<S: Sink>(&mut self, chunk: &Chunk, row: &mut RowBuf, target: &mut Target<'_, S>) -> Result<(), Failed> {
         let rows = std::mem::take(&mut self.rows);
         if rows == 0 {
-            return Ok(());
-        }
-        if target.gone.contains(&self.uid) {
-            *target.outcome.skipped.entry(OF_GONE).or_default() += rows;
             return Ok(());
         }
         if let Err(reason) = target.push(row, RowKind::Fragment, self.place)? {

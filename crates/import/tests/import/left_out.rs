@@ -94,6 +94,18 @@ fn rows_bring_back_nobody_who_was_left_out() {
         let error = load_with(&store(), Format::Auto, &bytes, LoadOptions::default()).map(|r| r.users).unwrap_err();
         assert!(error.kind() == ErrorKind::Usage && error.to_string().contains("as files"), "{error}");
     }
+    // Nor do bad ones, which would be mended.
+    for rows in [
+        "UID,provider,providerUID,deleted\n1,h,a,f\n2,,b,f\n3,h,,f\n3,h,c,t\n",
+        "user_id,provider,uid\n1,h,a\n2,,b\n3,h,\n",
+    ] {
+        for contents in [[ZITADEL[0], rows], [rows, ZITADEL[0]]] {
+            let (found, report) = files(&contents).unwrap_or_else(|e| panic!("{e}: {rows}"));
+            assert_eq!((found.as_str(), report.rejected), ("1: h a; 4:", 0));
+        }
+        let error = files(&[ZITADEL[0], &rows.replace("1,h,a", "1,,a")]).map(|(found, _)| found).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Input, "{error}");
+    }
 }
 
 /// What comes once only cannot be looked at beforehand: it is refused when that matters.
