@@ -12,7 +12,7 @@ use crate::mapped::{Job, Place, Settings};
 use crate::path::{Step, beside, page_depth, steps};
 use crate::probe::{Found, Members, Outline, quoted};
 use crate::scan::value_end;
-use crate::spec::{Document, Rule, Spec, spec_of};
+use crate::spec::{Document, Spec, spec_of};
 use crate::systems::{self, FINALIZE, by_mapping};
 use crate::table::{Columns, Names, firebase, is_same};
 use crate::table_rows::TableJob;
@@ -171,14 +171,16 @@ fn bare_lines(spec: &'static Spec, head: &Head<'_>) -> Option<Candidate> {
     let has_place = |document: &&Document| document.places.contains(&"");
     let document = spec.documents.iter().find(|document| has_place(document) && !document.links)?;
     let found = Found::at(head.text, &[]);
-    let fits = |record: &Outline<'_>, rule: &Rule| {
+    let fits = |record: &Outline<'_>, listed: &Document| {
+        let (rule, has) = (&listed.record, |key: &str| record.has(key));
         let has_uid = spec.uids.iter().any(|uid| record.has(uid));
-        let is_such = if rule.is_empty() { has_uid } else { rule.allows(|key| record.has(key)) };
+        let is_such = if rule.is_empty() { has_uid } else { rule.allows(has) };
+        let is_marked = listed.alone.is_empty() || listed.alone.iter().any(|key| record.has(key));
         let is_other = document.record.none.iter().any(|key| record.has(key));
-        is_such && !is_other && rule.marks(|key| record.has(key))
+        is_such && is_marked && !is_other && rule.marks(has)
     };
-    let mut rules = spec.documents.iter().filter(|document| !has_place(document)).map(|document| &document.record);
-    let fits = rules.any(|rule| found.records.iter().any(|record| fits(record, rule)));
+    let mut listed = spec.documents.iter().filter(|document| !has_place(document));
+    let fits = listed.any(|listed| found.records.iter().any(|record| fits(record, listed)));
     let is_other = |other: &'static Spec| other.format != spec.format && candidate(other, head, false).is_some();
     (fits && !systems::all().any(is_other)).then_some(Candidate::Document(spec, document, ""))
 }

@@ -16,7 +16,7 @@ pub(crate) enum Column {
     Status,
     /// Of our own exports of changes, `export --since`: `upsert` or `delete`.
     Change,
-    /// Of our own `changes`: `true` or `false`.
+    /// Of our own `changes`: `true` or `false`; of others, in other spellings too.
     Deleted,
     Ignored,
 }
@@ -86,6 +86,8 @@ impl Header {
                 0 if !column.is_needed() => {}
                 0 => return Err(problem(&format!("has no column {name}"), &found, hint(&names, name))),
                 1 => {}
+                // Others may have several, of which each counts.
+                _ if matches!(column, Column::Change | Column::Deleted) => {}
                 n => return Err(problem(&format!("has {n} columns {name}"), &found, plain)),
             }
         }

@@ -103,13 +103,17 @@ fn list(input: &Prepared) -> Option<(&Arc<Job>, bool, bool)> {
     Some((job, lines || !document.links, lines || document.links || !document.beside.is_empty()))
 }
 
+/// Whether an input may have identities of users whom another leaves out.
+fn has_parts(input: &Prepared) -> bool {
+    match &input.reading {
+        Reading::Native => input.header.is_some(),
+        Reading::Rows(job) => is_links(job),
+        _ => list(input).is_some_and(|(_, _, links)| links),
+    }
+}
+
 /// As [`of_tables`], for lists of users in JSON, where there are links or rows of users in parts; the first that was not read.
 fn of_lists(inputs: &[Prepared], gone: &mut Deleted, progress: &Progress) -> Result<Option<String>, ImportError> {
-    let has_parts = |input: &Prepared| match &input.reading {
-        Reading::Native => input.header.is_some(),
-        Reading::Rows(job) => job.columns.rows == Rows::Parts,
-        _ => list(input).is_some_and(|(_, _, links)| links),
-    };
     let links = inputs.iter().any(has_parts);
     let mut unseen = None;
     for input in inputs {
@@ -164,10 +168,10 @@ impl Sink for Gone<'_> {
     }
 }
 
-/// Reads beforehand which users the tables of users mark as deleted, where there are tables of identities too.
+/// Reads beforehand which users the tables of users mark as deleted, where there are identities elsewhere.
 fn of_tables(inputs: &[Prepared], progress: &Progress) -> Result<Deleted, ImportError> {
     let mut deleted = Deleted::default();
-    if !inputs.iter().any(|input| matches!(&input.reading, Reading::Rows(job) if is_links(job))) {
+    if !inputs.iter().any(has_parts) {
         return Ok(deleted);
     }
     for input in inputs {
@@ -199,9 +203,9 @@ fn of_tables(inputs: &[Prepared], progress: &Progress) -> Result<Deleted, Import
     Ok(deleted)
 }
 
-/// Whether a table does not say itself who is deleted.
+/// Whether the rows of a table are parts of users, and do not say themselves who is deleted.
 fn is_links(job: &TableJob) -> bool {
-    job.columns.deleted.is_none()
+    job.columns.rows == Rows::Parts && job.columns.deleted.is_none()
 }
 
 fn rows(bytes: &[u8], mut each: impl FnMut(&[u8])) {

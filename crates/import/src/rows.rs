@@ -34,8 +34,7 @@ impl<'a> Fields<'a> {
             Column::ProviderUid => self.provider_uid = field,
             Column::Status => self.status = Some(field),
             Column::Change if field != "upsert" => self.change = Some((column, field)),
-            // Others have such a column of their own, and say "no" by an empty field or a number.
-            Column::Deleted if !["false", "0", ""].contains(&field) => self.change = Some((column, field)),
+            Column::Deleted if truth(field) != Some(false) => self.change = Some((column, field)),
             Column::Change | Column::Deleted | Column::Ignored => {}
         }
     }
@@ -43,11 +42,11 @@ impl<'a> Fields<'a> {
     /// Refuses a row of who is gone.
     fn expect_user(&self) -> Result<(), BadRecord> {
         let Some((of, said)) = self.change else { return Ok(()) };
-        let (column, gone, expected) = match of {
-            Column::Change => ("change", "delete", "\"upsert\" or \"delete\""),
-            _ => ("deleted", "true", "\"false\" or \"true\""),
+        let (column, is_gone, expected) = match of {
+            Column::Change => ("change", said == "delete", "\"upsert\" or \"delete\""),
+            _ => ("deleted", truth(said) == Some(true), "\"false\" or \"true\""),
         };
-        Err(if said == gone {
+        Err(if is_gone {
             BadRecord::Deleted(format!("{column} is {said:?}, which"))
         } else {
             BadRecord::Change { column, expected, found: csv::clipped(said) }
@@ -68,6 +67,15 @@ impl<'a> Fields<'a> {
             (false, true) => Err(BadRecord::HalfIdentity { empty: "providerUID", given: "provider" }),
         }
     }
+}
+
+/// What a column `deleted` says, which others have too, and databases and other programs spell in their own ways; `None` where
+/// that is not known.
+fn truth(said: &str) -> Option<bool> {
+    const NO: [&str; 8] = ["false", "", "f", "no", "n", "0", "NULL", "\\N"];
+    const YES: [&str; 5] = ["true", "t", "yes", "y", "1"];
+    let is = |spellings: &[&str]| spellings.iter().any(|spelling| spelling.eq_ignore_ascii_case(said));
+    if is(&NO) { Some(false) } else { is(&YES).then_some(true) }
 }
 
 /// One row and where it is.
@@ -216,12 +224,19 @@ impl Group {
         chunk: &Chunk,
         target: &mut Target<'_, S>,
     ) -> Result<Result<(), BadRecord>, Failed> {
+        let same = self.rows > 0 && self.uid == fields.uid;
+        // Whatever else is wrong with it: among the rejects it would be mended, and bring them back.
+        if !same && target.gone.contains(fields.uid) {
+            self.flush(chunk, row, target)?;
+            *target.outcome.skipped.entry(OF_GONE).or_default() += 1;
+            return Ok(Ok(()));
+        }
         let parts = fields.expect_user().and_then(|()| Ok((fields.status()?, fields.identity()?)));
         let (status, identity) = match parts {
             Ok(parts) => parts,
             Err(reason) => return Ok(Err(reason)),
         };
-        if self.rows > 0 && self.uid == fields.uid && self.status == status {
+        if same && self.status == status {
             match self.push(identity, row) {
                 Ok(()) => {
                     self.rows += 1;
@@ -264,10 +279,6 @@ impl Group {
     fn flush<S: Sink>(&mut self, chunk: &Chunk, row: &mut RowBuf, target: &mut Target<'_, S>) -> Result<(), Failed> {
         let rows = std::mem::take(&mut self.rows);
         if rows == 0 {
-            return Ok(());
-        }
-        if target.gone.contains(&self.uid) {
-            *target.outcome.skipped.entry(OF_GONE).or_default() += rows;
             return Ok(());
         }
         if let Err(reason) = target.push(row, RowKind::Fragment, self.place)? {

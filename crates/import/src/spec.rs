@@ -29,6 +29,8 @@ pub(crate) struct Document {
     pub(crate) beside: &'static [(&'static str, Mapper)],
     /// Which keys every record has.
     pub(crate) record: Rule,
+    /// Keys of which a record has one that stands alone on a line, where an `id` says enough among what is around it.
+    pub(crate) alone: &'static [&'static str],
     /// Which keys the object around the array has. A document is known by them alone when its records are not among
     /// the bytes that are looked at.
     pub(crate) envelope: Rule,
@@ -55,6 +57,7 @@ impl Document {
             map,
             beside: &[],
             record,
+            alone: &[],
             envelope: Rule::NONE,
             next: &[],
             total: None,

@@ -40,6 +40,9 @@ const REALM: Rule = Rule::new(
 const MARKS: &[&str] =
     &["federatedIdentities[]", "disableableCredentialTypes[]", "requiredActions[]", "totp", "notBefore"];
 
+/// Marks of a user alone. Clients, groups and roles have an `id` too.
+const ALONE: &[&str] = &[LINKS, NAME];
+
 pub(super) static SPEC: Spec = Spec {
     format: Format::Keycloak,
     system: "Keycloak",
@@ -47,11 +50,16 @@ pub(super) static SPEC: Spec = Spec {
     documents: &[
         Document {
             beside: &[("federatedUsers", map)],
+            alone: ALONE,
             envelope: REALM,
             may_lack: true,
             ..Document::new(&["users[]", "[].users[]"], map, Rule::NONE)
         },
-        Document { envelope: Rule::new(&[IF_EXISTS], &[], &["UID"]), ..Document::new(&["users[]"], map, Rule::NONE) },
+        Document {
+            alone: ALONE,
+            envelope: Rule::new(&[IF_EXISTS], &[], &["UID"]),
+            ..Document::new(&["users[]"], map, Rule::NONE)
+        },
         Document {
             ..Document::new(
                 &["", "[]", "users[]", "[].users[]"],

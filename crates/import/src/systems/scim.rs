@@ -24,6 +24,7 @@ pub(super) static SPEC: Spec = Spec {
     uids: &["id", "userName", "externalId"],
     documents: &[
         Document {
+            alone: &["schemas", "userName", "externalId"],
             total: Some("totalResults"),
             ..Document::new(&["Resources[]", "[].Resources[]"], map, Rule::new(&["id"], &[], &["UID"]))
         },

@@ -76,7 +76,12 @@ fn records_that_are_no_users() {
         ("change,uid,provider,providerUID", "delete,a,,", "change is \"delete\", which says that this user is gone"),
         ("uid,CHANGE,provider,providerUID", "a,\"delete\",,", "change is \"delete\", which says"),
         ("uid,provider,providerUID,status,deleted", "a,,,,true", "deleted is \"true\", which says"),
-        ("uid,provider,providerUID,deleted", "a,,,1", "deleted is \"1\": expected \"false\" or \"true\""),
+        (
+            "uid,provider,providerUID,deleted",
+            "a,,,2024-02-02",
+            "deleted is \"2024-02-02\": expected \"false\" or \"true\"",
+        ),
+        ("deleted,uid,provider,providerUID,Deleted", "t,a,,,f", "deleted is \"t\", which says"),
         ("change,uid,provider,providerUID", ",a,,", "change is \"\": expected \"upsert\" or \"delete\""),
     ] {
         fails(Format::Auto, format!("{columns}\n{row}\n"), &["in: line 2, byte ", part]);
@@ -100,6 +105,25 @@ fn records_that_are_no_users() {
         );
     }
     assert_eq!(users(&store).len(), 7);
+}
+
+/// Databases and other programs have a column `deleted` too, and spell its yes and no in their own ways.
+#[test]
+fn a_column_deleted_says_yes_and_no_in_every_spelling() {
+    let row = |said: &str| format!("uid,provider,providerUID,deleted\na,x,1,{said}\n");
+    for said in ["false", "False", "FALSE", "f", "F", "no", "n", "N", "0", "NULL", "null", "\\N", "", "\"f\""] {
+        let store = store();
+        load(&store, Format::Auto, row(said)).unwrap_or_else(|e| panic!("{said}: {e}"));
+        assert_eq!(users(&store), [User::new("a").with_identity("x", "1")], "{said}");
+    }
+    for said in ["true", "True", "TRUE", "t", "T", "yes", "y", "Y", "1"] {
+        let part = format!("deleted is {said:?}, which says that this user is gone");
+        fails(Format::Auto, row(said), &["in: line 2, byte ", &part]);
+    }
+    // Where there are two such columns, each of them counts.
+    let store = store();
+    load(&store, Format::Auto, "deleted,uid,provider,providerUID,deleted\nf,a,,,0\n").unwrap();
+    assert_eq!(users(&store), [User::new("a")]);
 }
 
 #[test]

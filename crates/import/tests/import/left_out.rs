@@ -94,6 +94,44 @@ fn rows_bring_back_nobody_who_was_left_out() {
         let error = load_with(&store(), Format::Auto, &bytes, LoadOptions::default()).map(|r| r.users).unwrap_err();
         assert!(error.kind() == ErrorKind::Usage && error.to_string().contains("as files"), "{error}");
     }
+    // Nor do bad ones, which would be mended.
+    for rows in [
+        "UID,provider,providerUID,deleted\n1,h,a,f\n2,,b,f\n3,h,,f\n3,h,c,t\n",
+        "user_id,provider,uid\n1,h,a\n2,,b\n3,h,\n",
+    ] {
+        for contents in [[ZITADEL[0], rows], [rows, ZITADEL[0]]] {
+            let (found, report) = files(&contents).unwrap_or_else(|e| panic!("{e}: {rows}"));
+            assert_eq!((found.as_str(), report.rejected), ("1: h a; 4:", 0));
+        }
+        let error = files(&[ZITADEL[0], &rows.replace("1,h,a", "1,,a")]).map(|(found, _)| found).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Input, "{error}");
+    }
+}
+
+const SUPABASE: &str = "id,aud,deleted_at\nu1,x,\nu2,x,2024-02-02\n";
+
+/// A table of users says who is deleted whatever the others are that have identities.
+#[test]
+fn who_a_table_of_users_says_is_deleted_is_brought_back_by_no_other_file() {
+    let links = r#"{"result":[{"userId":"u1","idpId":"h","providedUserId":"a"},{"userId":"u2","idpId":"h","providedUserId":"b"}]}"#;
+    for parts in ["UID,provider,providerUID\nu1,h,a\nu2,h,b\n", "user_id,provider,uid\nu1,h,a\nu2,h,b\n", links] {
+        for contents in [[SUPABASE, parts], [parts, SUPABASE]] {
+            let (found, report) = files(&contents).unwrap();
+            assert_eq!(found, "u1: h a", "{parts}");
+            assert_eq!(report.skipped, 2, "{:?}", report.skipped_by_reason);
+        }
+        let bytes = [SUPABASE, parts].map(str::as_bytes);
+        let error = load_with(&store(), Format::Auto, &bytes, LoadOptions::default()).map(|r| r.users).unwrap_err();
+        assert!(error.kind() == ErrorKind::Usage && error.to_string().contains("as a file"), "{error}");
+    }
+}
+
+/// Rows that are whole users are no identities of somebody else's.
+#[test]
+fn whole_users_are_read_whoever_another_list_leaves_out() {
+    let cognito = "cognito:username,cognito:mfa_enabled,sub\n2,false,s2\n";
+    let (found, report) = files(&[ZITADEL[0], ZITADEL[1], cognito]).unwrap();
+    assert_eq!(found, "1: h a; 2:; 4:", "{:?}", report.skipped_by_reason);
 }
 
 /// What comes once only cannot be looked at beforehand: it is refused when that matters.

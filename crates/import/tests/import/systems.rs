@@ -1,10 +1,11 @@
 //! Every system's files: what comes out of them, that they are told by content, truncated ones, and wrong ones.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
-use headcount_block::{Status, User};
+use headcount_block::{Identity, Status, User};
 use headcount_import::{ErrorKind, Format, Import, ImportError, Input, Report};
 use headcount_store::Store;
 use serde_json::Value;
@@ -250,8 +251,47 @@ fn no_format_reads_the_files_of_another() {
                 let outcome = load(&store(), *format, data(name));
                 let error = outcome.map(|r| format!("{name} as {format}: {r:?}")).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Input, "{name} as {format}: {error}");
+                // Gigya's accounts are of our own form, which every format reads.
+                let ours = matches!(case.format, Format::GigyaImport | Format::GigyaSearch);
+                for lines in bare_lines(name).iter().filter(|_| !ours) {
+                    let store = store();
+                    match load(&store, *format, lines) {
+                        Err(error) => {
+                            assert_eq!(error.kind(), ErrorKind::Input, "{lines} of {name} as {format}: {error}")
+                        }
+                        // An object with an empty list, say.
+                        Ok(_) => assert_eq!(users(&store), [], "{lines} of {name} as {format}"),
+                    }
+                }
             }
         }
+    }
+}
+
+/// An `id` alone makes nobody a user: read as one, such a record would take identities away from a user of that UID.
+#[test]
+fn lines_of_anybody_are_of_no_format_that_is_given() {
+    for line in [
+        r#"{"id":"u1","email":"ana@example.test","links":[{"provider":"google","id":"1001"}]}"#,
+        r#"{"id":"c1","clientId":"account","enabled":true}"#,
+        r#"{"id":"g1","name":"staff","path":"/staff","subGroups":[]}"#,
+        r#"{"id":"r1","name":"admin","composite":false}"#,
+        r#"{"error":"not found","id":"7"}"#,
+    ] {
+        for format in [Format::Keycloak, Format::Scim, Format::Graph, Format::Zitadel] {
+            let error = load(&store(), format, line).map(|r| format!("{line} as {format}: {r:?}"));
+            assert_eq!(error.unwrap_err().kind(), ErrorKind::Input, "{line} as {format}");
+        }
+    }
+    // With a mark it is one.
+    for (format, line) in [
+        (Format::Keycloak, r#"{"id":"u1","federatedIdentities":[]}"#),
+        (Format::Keycloak, r#"{"id":"u1","username":"ana"}"#),
+        (Format::Scim, r#"{"id":"u1","userName":"ana"}"#),
+        (Format::Scim, r#"{"id":"u1","externalId":"e"}"#),
+        (Format::Scim, r#"{"id":"u1","schemas":["urn:ietf:params:scim:schemas:core:2.0:User"]}"#),
+    ] {
+        assert_eq!(load(&store(), format, line).unwrap().users, 1, "{line}");
     }
 }
 
@@ -280,31 +320,48 @@ fn records(value: &Value, found: &mut Vec<Value>) {
     }
 }
 
+/// The records of a file of JSON; a realm without users is none.
+fn records_of(name: &str) -> Vec<Value> {
+    let mut found = Vec::new();
+    if name.ends_with("json") {
+        let content = data(name);
+        let documents = serde_json::Deserializer::from_slice(&content).into_iter::<Value>();
+        documents.for_each(|document| records(&document.unwrap(), &mut found));
+        found.retain(|record| record.get("realm").is_none());
+        assert!(!found.is_empty(), "{name}");
+    }
+    found
+}
+
+/// The records of a file one a line: all of them, and each of them alone.
+fn bare_lines(name: &str) -> Vec<String> {
+    let records: Vec<_> = records_of(name).into_iter().map(|record| format!("{record}\n")).collect();
+    if records.is_empty() { records } else { [vec![records.concat()], records].concat() }
+}
+
+/// Users' identities, each with its UID.
+fn identities_of(users: &[User]) -> BTreeSet<String> {
+    let named = |user: &User, i: &Identity| format!("{}: {} {}", user.uid, i.provider, i.provider_uid);
+    users.iter().flat_map(|user| user.identities.iter().map(move |i| named(user, i))).collect()
+}
+
 /// Rejects stand one a line, without what was around them: what a document may hold, a line may.
 #[test]
 fn every_record_is_read_alone_on_a_line_when_its_format_is_given() {
-    for (case, name) in CASES.iter().flat_map(|case| case.files.iter().map(move |name| (case, *name))) {
-        if !name.ends_with("json") {
-            continue;
-        }
-        let content = data(name);
-        let mut found = Vec::new();
-        let documents = serde_json::Deserializer::from_slice(&content).into_iter::<Value>();
-        documents.for_each(|document| records(&document.unwrap(), &mut found));
-        // A realm without users is none.
-        found.retain(|record| record.get("realm").is_none());
-        assert!(!found.is_empty(), "{name}");
-        for record in found {
+    for case in CASES.iter().filter(|case| case.files.iter().all(|name| name.ends_with("json"))) {
+        let mut read = BTreeSet::new();
+        for record in case.files.iter().flat_map(|name| records_of(name)) {
             let store = store();
-            let report =
-                load(&store, case.format, format!("{record}\n")).unwrap_or_else(|e| panic!("{name}: {e}: {record}"));
-            assert_eq!((report.records, report.rejected), (1, 0), "{name}: {record}");
-            for user in users(&store) {
-                let identities = user.identities.iter().map(|i| format!("{} {}", i.provider, i.provider_uid));
-                let missing = identities.filter(|identity| !case.users.contains(identity.as_str())).count();
-                assert!(missing == 0 && case.users.contains(&user.uid), "{name}: {user:?} of {record}");
-            }
+            let report = load(&store, case.format, format!("{record}\n"))
+                .unwrap_or_else(|e| panic!("{:?}: {e}: {record}", case.files));
+            assert_eq!((report.records, report.rejected), (1, 0), "{:?}: {record}", case.files);
+            let users = users(&store);
+            assert!(users.iter().all(|user| case.users.contains(&user.uid)), "{:?}: {users:?}", case.files);
+            read.append(&mut identities_of(&users));
         }
+        let store = store();
+        files(&store, case).run().unwrap();
+        assert_eq!(read, identities_of(&users(&store)), "{:?}", case.files);
     }
 }
 
