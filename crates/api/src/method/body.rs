@@ -55,7 +55,7 @@ pub struct Hold {
     site: String,
     snapshot: Arc<Snapshot>,
     /// Nobody closes it before all has arrived.
-    _store: Arc<Store>,
+    store: Arc<Store>,
     /// When the request came, and since when its clock has gone on.
     now_ms: u64,
     since: Instant,
@@ -69,7 +69,7 @@ impl Hold {
             pins: Arc::clone(pins),
             site: site.api_key.clone(),
             snapshot: pins.enter(&site.api_key, snapshot),
-            _store: Arc::clone(&site.store),
+            store: Arc::clone(&site.store),
             now_ms,
             since: Instant::now(),
             arrived: false,
@@ -86,7 +86,7 @@ impl Drop for Hold {
     fn drop(&mut self) {
         if !self.arrived {
             let elapsed = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.pins.keep(&self.site, &self.snapshot, self.now_ms.saturating_add(elapsed));
+            self.pins.keep(&self.site, &self.store, &self.snapshot, self.now_ms.saturating_add(elapsed));
         }
     }
 }

@@ -40,7 +40,7 @@ fn too_old(since: u64, floor: u64) -> Failure {
 /// The snapshot to export: the current one, or the one of an earlier page.
 fn snapshot(api: &Api, call: &Call, caller: &Caller, wish: &Wish) -> Result<Snapshot, Failure> {
     let current = caller.site.store.snapshot();
-    let site = &caller.site.api_key;
+    let site = &caller.site;
     let snapshot = match wish.at_seq {
         Some(seq) if seq != current.seq() => {
             let found = api.pins.find(site, seq, &current.origin(), call.request.now_ms());
@@ -101,7 +101,7 @@ impl Target {
     fn earlier(&self, api: &Api, call: &Call, caller: &Caller, wish: &Wish) -> Result<Option<Self>, Failure> {
         let Some(condition) = call.request.header("if-range") else { return Ok(None) };
         let Some(seq) = seq_of(condition) else { return Ok(None) };
-        let site = &caller.site.api_key;
+        let site = &caller.site;
         let Some(snapshot) = api.pins.find(site, seq, &self.snapshot.origin(), call.request.now_ms()) else {
             return Ok(None);
         };
@@ -204,7 +204,8 @@ impl Task {
             self.part = Part::of(call, &self.target, true);
         }
         if self.wish.is_page() {
-            self.pins.keep(&self.site.api_key, &self.target.snapshot, call.request.now_ms());
+            let site = &self.site;
+            self.pins.keep(&site.api_key, &site.store, &self.target.snapshot, call.request.now_ms());
         }
         let nothing = || Body::Bytes(Vec::new());
         match &self.part {
