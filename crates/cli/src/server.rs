@@ -398,6 +398,8 @@ fn first_start(store: &Path, stores: &Stores) -> Result<(PathBuf, Option<Made>),
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+
     use super::*;
 
     #[test]
@@ -489,5 +491,57 @@ mod tests {
             thread::sleep(Duration::from_millis(20));
         }
         assert!(open("one").is_err(), "it is served");
+    }
+
+    #[test]
+    fn a_store_that_is_not_served_any_more_is_open_until_its_exports_have_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, site) = (dir.path().join("headcount.toml"), |name: &str| site(dir.path(), name));
+        let open = |name: &str| Store::open(dir.path().join(name), &Options::default());
+        let listen = format!("{LISTEN}insecure_loopback = true\n");
+        fs::write(&file, format!("{listen}{}{}", site("one"), site("two"))).unwrap();
+        // More than any buffer on the way takes.
+        let users = (0..200_000).map(|n| headcount::User::new(format!("u{n:06}")).with_identity("site", n.to_string()));
+        let two = open("two").unwrap();
+        two.load(users).unwrap();
+        two.close().unwrap();
+        let (server, reload) = server_of(&file);
+        let (handle, (address, _)) = (server.handle(), server.addresses()[0]);
+        let served = thread::spawn(move || server.run().unwrap());
+        // The rest of an export that has begun.
+        let begin = |query: &str| {
+            let mut client = std::net::TcpStream::connect(address).unwrap();
+            let target = format!("/socialize.exportUsers?apiKey=two&secret=c2VjcmV0&format=csv{query}");
+            write!(client, "GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+            let mut begun = [0; 15];
+            client.read_exact(&mut begun).unwrap();
+            assert_eq!(&begun, b"HTTP/1.1 200 OK");
+            client
+        };
+        // Of a tag, which can be resumed, and of none.
+        for query in ["", "&since=0"] {
+            let mut client = begin(query);
+            fs::write(&file, format!("{listen}{}", site("one"))).unwrap();
+            reload.run(&handle);
+            assert!(open("two").is_err(), "it is being exported: {query}");
+            let mut rest = Vec::new();
+            client.read_to_end(&mut rest).unwrap();
+            assert!(rest.windows(7).any(|part| part == b"u199999"));
+            let began = std::time::Instant::now();
+            while let Err(error) = open("two") {
+                assert!(began.elapsed().as_secs() < 30, "{error}");
+                thread::sleep(Duration::from_millis(20));
+            }
+            fs::write(&file, format!("{listen}{}{}", site("one"), site("two"))).unwrap();
+            reload.run(&handle);
+        }
+        let client = begin("");
+        // What is broken off has no store any more at the end.
+        handle.stop();
+        handle.stop();
+        served.join().unwrap();
+        drop((handle, client));
+        reload.stores.retain(None);
+        assert!(reload.stores.lock().is_empty());
     }
 }

@@ -1,6 +1,7 @@
 //! Bodies of requests on their way in, and what is answered to callers that are not known, within a bound for all of them
 //! together: nobody knows who sends them, and whether anybody takes an answer.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,33 @@ pub(crate) struct Received {
     head: usize,
     room: Arc<Semaphore>,
     share: Share,
+}
+
+/// A piece of an answer, with its room as long as hyper has it.
+struct Piece {
+    bytes: Box<[u8]>,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// An answer that is not empty, in pieces that hold no more than themselves, each with its part of the answer's `share`; but
+/// the last, which stays with hyper for as long as its reader likes, has none: it is short.
+pub(crate) fn pieces(bytes: &[u8], mut share: OwnedSemaphorePermit) -> VecDeque<Bytes> {
+    let mut rest = bytes;
+    let mut all = VecDeque::with_capacity(bytes.len().div_ceil(FREE));
+    // The first takes what does not come out even: so the last is what is not counted.
+    let mut len = bytes.len().wrapping_sub(1) % FREE + 1;
+    while let Some((piece, after)) = rest.split_at_checked(len).filter(|(piece, _)| !piece.is_empty()) {
+        let part = if after.is_empty() { None } else { share.split(piece.len()) };
+        all.push_back(Bytes::from_owner(Piece { bytes: piece.into(), _share: part }));
+        (rest, len) = (after, FREE);
+    }
+    all
 }
 
 fn take(room: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, NoBody> {

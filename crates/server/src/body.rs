@@ -1,5 +1,6 @@
 //! The bodies of responses, as hyper takes them.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
 use crate::audit::{Audit, End};
-use crate::bodies::{FREE, Share};
+use crate::bodies::{Share, pieces};
 use crate::metrics::Metrics;
 use crate::slots::{Slot, Ticket};
 use crate::transfer::Entry;
@@ -52,21 +53,39 @@ pub(crate) struct ResponseBody {
 
 #[derive(Debug)]
 enum Kind {
-    /// On a connection of many streams with its entry among those that are watched, and with its share of the room where
-    /// nobody knows who takes it.
-    Bytes(Bytes, Option<Entry>, Share),
+    /// On a connection of many streams with its entry among those that are watched.
+    Bytes(Bytes, Option<Entry>),
+    /// The same where nobody knows who takes it: in pieces that have their room for as long as hyper has them. One whose client
+    /// has a large window, and reads nothing, takes them all at once.
+    Pieces(VecDeque<Bytes>, Entry),
     Export(Box<Stream>),
 }
 
 impl ResponseBody {
     /// These bytes; `entry` is that of a stream of many, which may get no window, and `share` the room that they have.
     pub(crate) fn bytes(bytes: Vec<u8>, entry: Option<Entry>, share: Share, busy: Busy) -> Self {
-        Self { kind: Kind::Bytes(bytes.into(), entry, share), _busy: busy }
+        let kind = match (entry, share) {
+            (Some(entry), Some(share)) => Kind::Pieces(pieces(&bytes, share), entry),
+            (entry, _) => Kind::Bytes(bytes.into(), entry),
+        };
+        Self { kind, _busy: busy }
     }
 
     pub(crate) fn export(stream: Stream, busy: Busy) -> Self {
         Self { kind: Kind::Export(Box::new(stream)), _busy: busy }
     }
+}
+
+/// A piece as hyper takes it now.
+fn handed(entry: &Entry, piece: Bytes, is_last: bool) -> Frame<Bytes> {
+    let now = Instant::now();
+    entry.transfer.asked(now);
+    if is_last {
+        entry.transfer.rest(piece.len(), now);
+    } else {
+        entry.transfer.handed(piece.len(), now);
+    }
+    Frame::data(piece)
 }
 
 impl Body for ResponseBody {
@@ -76,23 +95,14 @@ impl Body for ResponseBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExportError>>> {
         match &mut self.get_mut().kind {
             Kind::Bytes(bytes, ..) if bytes.is_empty() => Poll::Ready(None),
-            Kind::Bytes(bytes, None, _) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Kind::Bytes(bytes, Some(entry), share) => {
-                let now = Instant::now();
-                // The share is given back with the last piece, which stays with hyper for as long as its reader likes: it is
-                // short, and does not hold the others.
-                let piece = if share.is_some() {
-                    Bytes::copy_from_slice(&bytes.split_to(bytes.len().min(FREE)))
-                } else {
-                    bytes.split_to(bytes.len().min(PIECE))
-                };
-                entry.transfer.asked(now);
-                if bytes.is_empty() {
-                    entry.transfer.rest(piece.len(), now);
-                } else {
-                    entry.transfer.handed(piece.len(), now);
-                }
-                Poll::Ready(Some(Ok(Frame::data(piece))))
+            Kind::Bytes(bytes, None) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Kind::Bytes(bytes, Some(entry)) => {
+                let piece = bytes.split_to(bytes.len().min(PIECE));
+                Poll::Ready(Some(Ok(handed(entry, piece, bytes.is_empty()))))
+            }
+            Kind::Pieces(pieces, entry) => {
+                let piece = pieces.pop_front();
+                Poll::Ready(piece.map(|piece| Ok(handed(entry, piece, pieces.is_empty()))))
             }
             Kind::Export(stream) => stream.poll(cx).map(|item| item.map(|bytes| bytes.map(Frame::data))),
         }
@@ -101,6 +111,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Bytes(bytes, ..) => bytes.is_empty(),
+            Kind::Pieces(pieces, _) => pieces.is_empty(),
             Kind::Export(stream) => stream.ended,
         }
     }
@@ -108,6 +119,7 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Bytes(bytes, ..) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Pieces(pieces, _) => SizeHint::with_exact(pieces.iter().map(|piece| piece.len() as u64).sum()),
             Kind::Export(stream) => stream.left.map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }

@@ -256,11 +256,15 @@ impl Connection {
             // Exports go another way.
             Answer::Export(_) => Vec::new(),
         };
-        let bytes = if is_head { Vec::new() } else { bytes };
+        let mut bytes = if is_head { Vec::new() } else { bytes };
         // Of HTTP/1.1 the connection's own watch sees whether they are taken.
         let watched = !bytes.is_empty() && self.watch.is_multiplexed();
         let unknown = watched && response.outcome.api_key.is_none();
-        let Ok(share) = (if unknown { self.shared.bodies.answer(bytes.capacity()) } else { Ok(None) }) else {
+        if unknown {
+            // What is not counted is as short as it seems.
+            bytes.shrink_to_fit();
+        }
+        let Ok(share) = (if unknown { self.shared.bodies.answer(bytes.len()) } else { Ok(None) }) else {
             // Too much is said already to those who may never take it.
             let mut response = bare(StatusCode::SERVICE_UNAVAILABLE, busy);
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("2"));
@@ -369,6 +373,7 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
+    use http_body_util::BodyExt as _;
     use hyper::body::Body as _;
 
     use super::*;
@@ -426,11 +431,9 @@ mod tests {
             insecure_loopback: false,
         };
         let answer = |bytes: usize, api_key: Option<&str>| {
-            let mut body = Vec::with_capacity(bytes);
-            body.push(b' ');
-            let outcome = headcount::method::Outcome { api_key: api_key.map(str::to_owned), ..Default::default() };
-            let response =
-                Response { status: 200, headers: Vec::new(), length: Some(1), body: Answer::Bytes(body), outcome };
+            let (outcome, body) = (Default::default(), Answer::Bytes(vec![b' '; bytes]));
+            let outcome = headcount::method::Outcome { api_key: api_key.map(str::to_owned), ..outcome };
+            let response = Response { status: 200, headers: Vec::new(), length: None, body, outcome };
             connection.send(response, false, Busy::new(Arc::clone(&connection.watch)))
         };
         let held: Vec<HttpResponse> = (0..4).map(|_| answer(15 << 20, None)).collect();
@@ -440,6 +443,23 @@ mod tests {
         assert_eq!(answer(4 << 10, None).status(), 200, "what is short needs none");
         assert_eq!(answer(15 << 20, Some("3_key")).status(), 200, "nor who is known");
         drop(held);
+        // As hyper takes it whose client has large windows, and reads nothing: whole, and without the body.
+        let mut frames: Vec<Vec<bytes::Bytes>> = Vec::new();
+        for _ in 0..4 {
+            let mut body = answer((15 << 20) + 1, None).into_body();
+            assert_eq!(body.size_hint().exact(), Some((15 << 20) + 1));
+            let mut taken = Vec::new();
+            while let Some(frame) = body.frame().await {
+                taken.push(frame.unwrap().into_data().unwrap());
+            }
+            assert!(body.is_end_stream() && taken.concat() == vec![b' '; (15 << 20) + 1]);
+            frames.push(taken);
+        }
+        assert_eq!(answer(15 << 20, None).status(), 503, "hyper has them still");
+        // What is on its way when a stream's window ends is the last piece alone, which holds no room.
+        let mut last = frames.swap_remove(0);
+        last.drain(..last.len() - 1);
+        assert!(last[0].len() <= crate::bodies::FREE);
         assert_eq!(answer(15 << 20, None).status(), 200);
     }
 

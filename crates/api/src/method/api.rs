@@ -145,7 +145,7 @@ impl Api {
         self
     }
 
-    /// Serves other sites from now on. Nonces, tokens and pinned snapshots stay.
+    /// Serves other sites from now on. Nonces and tokens stay, and so do pinned snapshots of stores that are not closed.
     pub fn set_sites(&self, sites: Sites) {
         *self.sites.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(sites);
     }

@@ -10,9 +10,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use headcount_export::{Chunk, Chunks, Error, Summary};
-use headcount_store::Snapshot;
+use headcount_store::{Snapshot, Store};
 
 use crate::method::pins::Pins;
+use crate::method::site::Site;
 
 /// Some of the bytes of a body.
 pub struct Piece(Part);
@@ -46,13 +47,15 @@ impl fmt::Debug for Piece {
     }
 }
 
-/// The snapshot of a transfer that is under way. Dropped, it stays for a while, so that the transfer can be resumed; a server
+/// The snapshot of a transfer that is under way, with its store. Dropped, the snapshot stays for a while, so that the transfer can be resumed; a server
 /// that knows that all has arrived [lets go](Self::let_go) of it.
 #[derive(Debug)]
 pub struct Hold {
     pins: Arc<Pins>,
     site: String,
     snapshot: Arc<Snapshot>,
+    /// Nobody closes it before all has arrived.
+    store: Arc<Store>,
     /// When the request came, and since when its clock has gone on.
     now_ms: u64,
     since: Instant,
@@ -61,9 +64,16 @@ pub struct Hold {
 
 impl Hold {
     /// Of a request that came at `now_ms`.
-    pub(crate) fn new(pins: &Arc<Pins>, site: &str, snapshot: &Snapshot, now_ms: u64) -> Self {
-        let (held, since) = (pins.enter(site, snapshot), Instant::now());
-        Self { pins: Arc::clone(pins), site: site.to_owned(), snapshot: held, now_ms, since, arrived: false }
+    pub(crate) fn new(pins: &Arc<Pins>, site: &Site, snapshot: &Snapshot, now_ms: u64) -> Self {
+        Self {
+            pins: Arc::clone(pins),
+            site: site.api_key.clone(),
+            snapshot: pins.enter(&site.api_key, snapshot),
+            store: Arc::clone(&site.store),
+            now_ms,
+            since: Instant::now(),
+            arrived: false,
+        }
     }
 
     /// All has arrived: nobody will resume the transfer.
@@ -76,13 +86,14 @@ impl Drop for Hold {
     fn drop(&mut self) {
         if !self.arrived {
             let elapsed = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.pins.keep(&self.site, &self.snapshot, self.now_ms.saturating_add(elapsed));
+            self.pins.keep(&self.site, &self.store, &self.snapshot, self.now_ms.saturating_add(elapsed));
         }
     }
 }
 
 /// The body of an export, for a thread to iterate over or for a task to poll. An `Err` is the last item, and means: break the
-/// transfer off. Dropping it ends the export, and waits for nobody.
+/// transfer off. Dropping it ends the export, and waits for nobody. Until then it has the [`Site::store`](crate::method::Site::store)
+/// of which it is: whoever closes that waits for it, and does not let others erase what is still being sent.
 #[derive(Debug)]
 pub struct ExportBody {
     chunks: Chunks,
@@ -99,6 +110,7 @@ pub struct ExportBody {
     excess: Option<u64>,
     jsonp: Option<Jsonp>,
     hold: Option<Hold>,
+    _store: Option<Arc<Store>>,
     ended: bool,
     /// Whether it ended well.
     whole: bool,
@@ -119,6 +131,7 @@ impl ExportBody {
             excess: None,
             jsonp: None,
             hold: None,
+            _store: None,
             ended: false,
             whole: false,
         })
@@ -134,6 +147,12 @@ impl ExportBody {
     pub(crate) fn jsonp(mut self, callback: &str) -> Self {
         self.jsonp = Some(Jsonp::new(callback));
         self.left = None;
+        self
+    }
+
+    /// Keeps the store as long as it lives.
+    pub(crate) fn of(mut self, store: &Arc<Store>) -> Self {
+        self._store = Some(Arc::clone(store));
         self
     }
 
@@ -349,7 +368,6 @@ mod tests {
     use headcount_block::{Change, Error as SourceError, Measured, Scan, Select, Totals, UidRange, User, Visitor};
     use headcount_block::{Origin, Part as Stretch, Source};
     use headcount_export::{Export, Format};
-    use headcount_store::Store;
 
     use super::*;
 

@@ -15,6 +15,7 @@ use crate::method::conditional::{Wanted, coding, names, seq_of, wanted};
 use crate::method::error::{Code, Failure};
 use crate::method::pins::Pins;
 use crate::method::response::{Body, Response};
+use crate::method::site::Site;
 use crate::method::wish::Wish;
 
 /// Exports that are shorter are not compressed: it would take longer than to send them.
@@ -39,7 +40,7 @@ fn too_old(since: u64, floor: u64) -> Failure {
 /// The snapshot to export: the current one, or the one of an earlier page.
 fn snapshot(api: &Api, call: &Call, caller: &Caller, wish: &Wish) -> Result<Snapshot, Failure> {
     let current = caller.site.store.snapshot();
-    let site = &caller.site.api_key;
+    let site = &caller.site;
     let snapshot = match wish.at_seq {
         Some(seq) if seq != current.seq() => {
             let found = api.pins.find(site, seq, &current.origin(), call.request.now_ms());
@@ -100,7 +101,7 @@ impl Target {
     fn earlier(&self, api: &Api, call: &Call, caller: &Caller, wish: &Wish) -> Result<Option<Self>, Failure> {
         let Some(condition) = call.request.header("if-range") else { return Ok(None) };
         let Some(seq) = seq_of(condition) else { return Ok(None) };
-        let site = &caller.site.api_key;
+        let site = &caller.site;
         let Some(snapshot) = api.pins.find(site, seq, &self.snapshot.origin(), call.request.now_ms()) else {
             return Ok(None);
         };
@@ -155,7 +156,7 @@ const PAGE_MAX: u64 = 1000;
 pub(crate) struct Task {
     wish: Wish,
     pins: Arc<Pins>,
-    site: String,
+    site: Arc<Site>,
     target: Target,
     part: Part,
     /// Whether it is rendered at once.
@@ -179,7 +180,7 @@ impl Task {
         }
         let part = Part::of(call, &target, if_range);
         let short = target.prepared.is_short(LIGHT_MAX).map_err(|e| failed(&e))?;
-        Ok(Self { wish, pins: Arc::clone(&api.pins), site: caller.site.api_key.clone(), target, part, short })
+        Ok(Self { wish, pins: Arc::clone(&api.pins), site: Arc::clone(&caller.site), target, part, short })
     }
 
     /// Whether the answer takes some CPU time and nothing else.
@@ -203,7 +204,8 @@ impl Task {
             self.part = Part::of(call, &self.target, true);
         }
         if self.wish.is_page() {
-            self.pins.keep(&self.site, &self.target.snapshot, call.request.now_ms());
+            let site = &self.site;
+            self.pins.keep(&site.api_key, &site.store, &self.target.snapshot, call.request.now_ms());
         }
         let nothing = || Body::Bytes(Vec::new());
         match &self.part {
@@ -255,6 +257,7 @@ impl Task {
             }
             _ => self.body(length)?,
         };
+        body = body.of(&self.site.store);
         if self.target.tag.is_some() {
             let now_ms = call.request.now_ms();
             body = body.hold(Hold::new(&self.pins, &self.site, &self.target.snapshot, now_ms));

@@ -1,15 +1,20 @@
 //! Snapshots that outlive their request: of pages, so that the next is of the same state, and of broken transfers, so
 //! that they can be resumed.
 
+use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use headcount_block::{Origin, Source as _};
-use headcount_store::Snapshot;
+use headcount_store::{Snapshot, Store};
+
+use crate::method::site::Site;
 
 #[derive(Debug)]
 struct Pin {
     site: String,
+    /// Whose snapshot it is. One that was closed meanwhile others had, and may have erased from.
+    store: Weak<Store>,
     snapshot: Snapshot,
     until_ms: u64,
 }
@@ -41,13 +46,14 @@ impl Pins {
     }
 
     /// Keeps a snapshot for a while from now on; the oldest of the site goes where there are too many.
-    pub(crate) fn keep(&self, site: &str, snapshot: &Snapshot, now_ms: u64) {
+    pub(crate) fn keep(&self, site: &str, store: &Arc<Store>, snapshot: &Snapshot, now_ms: u64) {
+        let store = Arc::downgrade(store);
         let origin = snapshot.origin();
         let until_ms = now_ms.saturating_add(self.lifetime_ms);
         let mut held = self.lock();
         let ends = |pin: &mut Pin| pin.until_ms <= now_ms || (pin.site == site && pin.snapshot.origin() == origin);
         let mut gone: Vec<Pin> = held.pins.extract_if(.., ends).collect();
-        held.pins.push(Pin { site: site.to_owned(), snapshot: snapshot.clone(), until_ms });
+        held.pins.push(Pin { site: site.to_owned(), store, snapshot: snapshot.clone(), until_ms });
         let own = held.pins.iter().filter(|pin| pin.site == site).count();
         let mut surplus = own.saturating_sub(self.per_site);
         gone.extend(held.pins.extract_if(.., |pin| {
@@ -70,24 +76,27 @@ impl Pins {
     }
 
     /// The snapshot at `seq` of the history that `now` is of.
-    pub(crate) fn find(&self, site: &str, seq: u64, now: &Origin, now_ms: u64) -> Option<Snapshot> {
+    pub(crate) fn find(&self, site: &Site, seq: u64, now: &Origin, now_ms: u64) -> Option<Snapshot> {
         let fits = |snapshot: &Snapshot| {
             let origin = snapshot.origin();
             origin.seq == seq && origin.store_id == now.store_id && origin.incarnation == now.incarnation
         };
         let held = self.lock();
-        let mut pins = held.pins.iter().filter(|pin| pin.site == site && pin.until_ms > now_ms);
+        let is_open = |pin: &&Pin| ptr::eq(pin.store.as_ptr(), Arc::as_ptr(&site.store));
+        let name = &site.api_key;
+        let mut pins = held.pins.iter().filter(|pin| pin.site == *name && pin.until_ms > now_ms).filter(is_open);
         if let Some(pin) = pins.find(|pin| fits(&pin.snapshot)) {
             return Some(pin.snapshot.clone());
         }
-        let active = held.active.iter().filter(|(name, _)| name == site).filter_map(|(_, active)| active.upgrade());
+        let active = held.active.iter().filter(|(of, _)| of == name).filter_map(|(_, active)| active.upgrade());
         active.into_iter().find(|snapshot| fits(snapshot)).map(|snapshot| Snapshot::clone(&snapshot))
     }
 
     pub(crate) fn sweep(&self, now_ms: u64) {
         let mut held = self.lock();
         held.active.retain(|(_, active)| active.strong_count() > 0);
-        let gone: Vec<Pin> = held.pins.extract_if(.., |pin| pin.until_ms <= now_ms).collect();
+        let gone: Vec<Pin> =
+            held.pins.extract_if(.., |pin| pin.until_ms <= now_ms || pin.store.strong_count() == 0).collect();
         drop(held);
         drop(gone);
     }
@@ -101,9 +110,14 @@ impl Pins {
 #[cfg(test)]
 mod tests {
     use headcount_block::User;
-    use headcount_store::{Batch, Store};
+    use headcount_store::{Batch, Options};
 
     use super::*;
+    use crate::method::site::Secret;
+
+    fn site(name: &str, store: &Arc<Store>) -> Site {
+        Site::new(name, Arc::clone(store), Secret::new("c2VjcmV0").unwrap())
+    }
 
     fn step(store: &Store, n: u64) -> Snapshot {
         let mut batch = Batch::new();
@@ -114,21 +128,21 @@ mod tests {
 
     #[test]
     fn pins_are_few_and_end() {
-        let store = Store::temporary().unwrap();
+        let store = Arc::new(Store::temporary().unwrap());
         let pins = Pins::new(2, Duration::from_secs(300));
         let snapshots: Vec<Snapshot> = (0..3).map(|n| step(&store, n)).collect();
         for (snapshot, now) in snapshots.iter().zip(1000..) {
-            pins.keep("a", snapshot, now);
+            pins.keep("a", &store, snapshot, now);
         }
         let now = store.snapshot().origin();
-        let found = |seq, at| pins.find("a", seq, &now, at).map(|s| s.seq());
+        let found = |seq, at| pins.find(&site("a", &store), seq, &now, at).map(|s| s.seq());
         assert_eq!((found(1, 2000), found(2, 2000), found(3, 2000)), (None, Some(2), Some(3)));
         assert_eq!((found(2, 301_001), found(3, 301_001)), (None, Some(3)));
-        assert!(pins.find("b", 3, &now, 2000).is_none());
+        assert!(pins.find(&site("b", &store), 3, &now, 2000).is_none());
         let other = Origin { incarnation: now.incarnation ^ 1, ..now };
-        assert!(pins.find("a", 3, &other, 2000).is_none());
-        pins.keep("a", &snapshots[1], 3000);
-        pins.keep("a", &snapshots[0], 3001);
+        assert!(pins.find(&site("a", &store), 3, &other, 2000).is_none());
+        pins.keep("a", &store, &snapshots[1], 3000);
+        pins.keep("a", &store, &snapshots[0], 3001);
         assert_eq!(
             (found(1, 4000), found(2, 4000), found(3, 4000)),
             (Some(1), Some(2), None),
@@ -140,13 +154,32 @@ mod tests {
 
     #[test]
     fn a_transfer_under_way_is_found() {
-        let store = Store::temporary().unwrap();
+        let store = Arc::new(Store::temporary().unwrap());
         let pins = Pins::new(2, Duration::from_secs(300));
         let active = pins.enter("a", &step(&store, 1));
         step(&store, 2);
         let now = store.snapshot().origin();
-        assert!(pins.find("a", 1, &now, 0).is_some());
+        assert!(pins.find(&site("a", &store), 1, &now, 0).is_some());
         drop(active);
-        assert!(pins.find("a", 1, &now, 0).is_none());
+        assert!(pins.find(&site("a", &store), 1, &now, 0).is_none());
+    }
+
+    /// Others had the store meanwhile, and may have erased users whom the snapshot has.
+    #[test]
+    fn a_snapshot_of_a_store_that_was_closed_is_not_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        let store = Arc::new(Store::create(&path, &Options::default()).unwrap());
+        let pins = Pins::new(2, Duration::from_secs(300));
+        pins.keep("a", &store, &step(&store, 1), 0);
+        step(&store, 2);
+        let now = store.snapshot().origin();
+        assert!(pins.find(&site("a", &store), 1, &now, 1).is_some());
+        Arc::into_inner(store).unwrap().close().unwrap();
+        let store = Arc::new(Store::open(&path, &Options::default()).unwrap());
+        assert_eq!(store.snapshot().origin(), now);
+        assert!(pins.find(&site("a", &store), 1, &now, 1).is_none());
+        pins.sweep(1);
+        assert!(pins.lock().pins.is_empty());
     }
 }
