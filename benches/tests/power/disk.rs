@@ -246,6 +246,11 @@ impl Disk {
     /// The inode of a directory descriptor or of none, and what follows it in a path below the root.
     fn resolve(&self, dir: Option<&str>, path: &str) -> Option<(Ino, String)> {
         let mut at = 0;
+        // There are no links on this disk.
+        let path = match path.strip_suffix("/..") {
+            Some(below) => below.rsplit_once('/').map_or("", |(parent, _)| parent),
+            None => path,
+        };
         let relative = if path.starts_with('/') {
             let below = path.strip_prefix(&self.root)?;
             if !below.is_empty() && !below.starts_with('/') {
