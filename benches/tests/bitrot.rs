@@ -404,7 +404,14 @@ fn liars(fixture: &Fixture, turn: usize) -> Result<usize, String> {
         }
         let uids: Vec<&str> = fixture.truth().keys().map(String::as_str).collect();
         found += usize::from(snapshot.get_many(&uids, |_, user| drop(user.map(|u| u.to_user()))).is_err());
-        found += snapshot.users(UidRange::all()).filter(Result::is_err).count();
+        // However the UIDs lie of their order (CRASH_SEED=991349467, BITROT_TRIALS=2000), nobody is met for ever.
+        let most = 20 * fixture.truth().len();
+        let (mut met, mut wrong) = (0, 0);
+        for user in snapshot.users(UidRange::all()).take(most) {
+            (met, wrong) = (met + 1, wrong + usize::from(user.is_err()));
+        }
+        assert!(met < most, "the users have no end");
+        found += wrong;
         found += snapshot.users(UidRange::after("u00500")).take(10).filter(Result::is_err).count();
         found += usize::from(snapshot.changes_since(1, &mut |_| std::ops::ControlFlow::Continue(())).is_err());
         found += usize::from(fixture::export(&snapshot).is_err());

@@ -3,7 +3,7 @@
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
-use headcount_block::{Error as BlockError, RowRef, Span, UidRange, User, UserRef, Visitor};
+use headcount_block::{Damage, Error as BlockError, RowRef, Span, UidRange, User, UserRef, Visitor};
 
 pub use crate::segment::UserGuard;
 
@@ -91,7 +91,7 @@ impl Snapshot {
     /// The users of `range` in UID order, as owned copies.
     #[must_use]
     pub fn users(&self, range: UidRange) -> Users {
-        Users { snapshot: self.clone(), range, ready: Vec::new().into_iter(), done: false }
+        Users { snapshot: self.clone(), range, ready: Vec::new().into_iter(), last: String::new(), done: false }
     }
 }
 
@@ -125,21 +125,39 @@ impl<F: FnMut(UserRef<'_>) -> ControlFlow<()>> Visitor for EachUser<F> {
 /// Users that are fetched at a time.
 const FETCH: usize = 512;
 
-/// Iterator over owned users of a snapshot, in UID order.
+/// The error for a user who does not come after the one before.
+fn disorder(before: &str, uid: &str) -> Error {
+    Error::Damage(Box::new(Damage {
+        file: "a row of the store".into(),
+        offset: 0,
+        what: "order of users".to_owned(),
+        expected: format!("a UID after {before:?}"),
+        found: format!("{uid:?}"),
+        uids: Some((before.to_owned(), String::new())),
+    }))
+}
+
+/// Iterator over owned users of a snapshot, in UID order. After an error it ends.
 #[derive(Debug)]
 pub struct Users {
     snapshot: Snapshot,
     range: UidRange,
     ready: std::vec::IntoIter<User>,
+    /// The last user that was fetched: the next ones come after it, or damaged files would be gone through for ever.
+    last: String,
     done: bool,
 }
 
 impl Users {
     fn fetch(&mut self) -> Result<()> {
-        let mut users = Vec::with_capacity(FETCH);
+        let mut users: Vec<User> = Vec::with_capacity(FETCH);
         let mut failed = None;
+        let before = &self.last;
         self.snapshot.scan(&self.range, |user| {
             match owned(&user) {
+                Ok(user) if user.uid <= *users.last().map_or(before, |last| &last.uid) => {
+                    failed = Some(disorder(users.last().map_or(before, |last| &last.uid), &user.uid));
+                }
                 Ok(user) => users.push(user),
                 Err(e) => failed = Some(e),
             }
@@ -150,6 +168,7 @@ impl Users {
         }
         self.done = users.len() < FETCH;
         if let Some(last) = users.last() {
+            self.last.clone_from(&last.uid);
             self.range.start = Bound::Excluded(last.uid.as_bytes().to_vec());
         }
         self.ready = users.into_iter();
