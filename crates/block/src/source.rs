@@ -119,7 +119,8 @@ pub enum Scan {
 pub struct Measured {
     /// Counts and length sums of the selected users; pending users are zero unless selected.
     pub totals: Totals,
-    /// The last UID of a selection that its limit cuts: the range ends there, inclusive.
+    /// The last UID of a selection that its limit cuts: the range ends there, inclusive. The empty string, before every UID,
+    /// where the limit is 0.
     pub end: Option<Vec<u8>>,
 }
 
