@@ -362,16 +362,19 @@ mod tests {
         }
     }
 
+    /// Nonces of a process that started at this second, with what earlier ones left in the file.
+    fn kept(path: &Path, started: u64) -> Nonces {
+        let mut nonces = Nonces::new(100, started * 1000);
+        nonces.keep(path).unwrap();
+        nonces
+    }
+
     #[test]
     fn a_clock_that_was_ahead_takes_only_its_own_times() {
         const DAY: u64 = 86_400;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("nonces");
-        let begin = |started: u64| {
-            let mut nonces = Nonces::new(100, started * 1000);
-            nonces.keep(&path).unwrap();
-            nonces
-        };
+        let begin = |started: u64| kept(&path, started);
         let first = begin(900);
         assert_eq!(admit(&first, "ahead", 1000 + DAY, 1000 + DAY), Ok(()));
         for now in [1130, 1300, 1600, 1900] {
@@ -394,11 +397,7 @@ mod tests {
         const DAY: u64 = 86_400;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("nonces");
-        let begin = |started: u64| {
-            let mut nonces = Nonces::new(100, started * 1000);
-            nonces.keep(&path).unwrap();
-            nonces
-        };
+        let begin = |started: u64| kept(&path, started);
         let pass = |nonces: &Nonces, at: u64| {
             assert_eq!(admit(nonces, &at.to_string(), at, at), Ok(()), "{at}");
             nonces.sweep((at + 300) * 1000);
