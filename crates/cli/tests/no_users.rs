@@ -53,6 +53,30 @@ fn an_import_of_changes_brings_nobody_back() {
     }
 }
 
+/// Accounts of Gigya have the members of our changes and operations.
+#[test]
+fn changes_are_no_accounts_of_gigya_either() {
+    let scratch = scratch();
+    changes(&scratch);
+    scratch.write("ops", "{\"op\":\"delete\",\"UID\":\"c\"}\n");
+    scratch.write("page", "{\"results\":[{\"UID\":\"c\",\"deleted\":true}]}");
+    scratch.write("accounts", "{\"settings\":{},\"accounts\":[{\"UID\":\"c\",\"op\":\"put\"}]}");
+    scratch.run_with(&["put", "old"], &[A, PENDING, GONE].concat()).exits(0);
+    let before = scratch.run(&["changes", "old", "--since", "0"]).exits(0).out;
+    for (name, said, formats) in [
+        ("since.ndjson", "\"deleted\":true says", &["gigya-search", "gigya-import"][..]),
+        ("changes.ndjson", "\"deleted\":true says", &["gigya-search", "gigya-import"]),
+        ("ops", "\"op\"", &["gigya-search", "gigya-import"]),
+        ("page", "\"deleted\":true says", &["gigya-search"]),
+        ("accounts", "\"op\"", &["gigya-import"]),
+    ] {
+        for format in formats {
+            scratch.run(&["import", "old", name, "--format", format]).exits(1).says(&[name, said]);
+            assert_eq!(scratch.run(&["changes", "old", "--since", "0"]).exits(0).out, before, "{name} as {format}");
+        }
+    }
+}
+
 #[test]
 fn who_is_not_gone_can_be_loaded_without_the_others() {
     let scratch = scratch();

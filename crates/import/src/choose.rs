@@ -171,18 +171,23 @@ fn bare_lines(spec: &'static Spec, head: &Head<'_>) -> Option<Candidate> {
     let has_place = |document: &&Document| document.places.contains(&"");
     let document = spec.documents.iter().find(|document| has_place(document) && !document.links)?;
     let found = Found::at(head.text, &[]);
-    let fits = |record: &Outline<'_>, listed: &Document| {
-        let (rule, has) = (&listed.record, |key: &str| record.has(key));
-        let has_uid = spec.uids.iter().any(|uid| record.has(uid));
-        let is_such = if rule.is_empty() { has_uid } else { rule.allows(has) };
-        let is_marked = listed.alone.is_empty() || listed.alone.iter().any(|key| record.has(key));
-        let is_other = document.record.none.iter().any(|key| record.has(key));
-        is_such && is_marked && !is_other && rule.marks(has)
-    };
-    let mut listed = spec.documents.iter().filter(|document| !has_place(document));
-    let fits = listed.any(|listed| found.records.iter().any(|record| fits(record, listed)));
+    let fits = found.records.iter().any(|record| is_bare_line(spec, document, record));
     let is_other = |other: &'static Spec| other.format != spec.format && candidate(other, head, false).is_some();
     (fits && !systems::all().any(is_other)).then_some(Candidate::Document(spec, document, ""))
+}
+
+/// Whether a record on a line of its own, which `document` reads, may be one of those that lie in a document of the system.
+fn is_bare_line(spec: &Spec, document: &Document, record: &Outline<'_>) -> bool {
+    let has = |key: &str| record.has(key);
+    let is_other = document.record.none.iter().any(|key| has(key));
+    let mut listed = spec.documents.iter().filter(|listed| !listed.places.contains(&""));
+    !is_other
+        && listed.any(|listed| {
+            let rule = &listed.record;
+            let is_such = if rule.is_empty() { spec.uids.iter().any(|uid| has(uid)) } else { rule.allows(has) };
+            let is_marked = listed.alone.is_empty() || listed.alone.iter().any(|key| has(key));
+            is_such && is_marked && rule.marks(has)
+        })
 }
 
 /// Where the records of this shape are in the input, if it has that shape.
@@ -245,7 +250,9 @@ fn read_as(candidate: Candidate, head: &Head<'_>, settings: &Arc<Settings>) -> R
     let reading = match candidate {
         Candidate::Document(spec, document, place) => {
             let job = Arc::new(job(spec, document, place, head, settings)?);
-            let fits = |line: &Outline<'_>| line.has("UID") || document.record.allows(|key| line.has(key));
+            let fits = |line: &Outline<'_>| {
+                line.has("UID") || document.record.allows(|key| line.has(key)) || is_bare_line(spec, document, line)
+            };
             if place.is_empty() && head.is_lines(fits) { Reading::Lines(job) } else { Reading::Documents(job) }
         }
         Candidate::Table(spec, table) => {

@@ -37,6 +37,16 @@ impl Deleted {
         !self.hashes.is_empty() && self.hashes.contains(&self.hash(uid))
     }
 
+    /// Whether the field of that number of a row that is otherwise refused is such a UID: among the rejects it would be
+    /// mended, and bring its user back.
+    pub(crate) fn contains_field(&self, splitter: &mut Splitter, row: &[u8], column: usize) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        splitter.split(row);
+        std::str::from_utf8(splitter.field(column)).is_ok_and(|uid| self.contains(uid))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.hashes.is_empty()
     }
@@ -99,8 +109,9 @@ fn list(input: &Prepared) -> Option<(&Arc<Job>, bool, bool)> {
         Reading::Documents(job) => (job, false),
         _ => return None,
     };
-    let document = job.document.filter(|document| !document.gone.is_empty())?;
-    Some((job, lines || !document.links, lines || document.links || !document.beside.is_empty()))
+    let document = job.document.filter(|document| document.links || !document.gone.is_empty())?;
+    let users = !document.gone.is_empty() && (lines || !document.links);
+    Some((job, users, lines || document.links || !document.beside.is_empty()))
 }
 
 /// Whether an input may have identities of users whom another leaves out.

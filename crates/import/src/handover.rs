@@ -132,6 +132,12 @@ impl<'s, S: Source> Handover<'s, S> {
         (self.back.system, self.back.needs)
     }
 
+    /// Whether the system can have pending users. Where it cannot, those that are asked for are left out as misfits.
+    #[must_use]
+    pub const fn takes_pending(&self) -> bool {
+        self.back.room.pending
+    }
+
     /// Writes one object a line, without an array around them.
     ///
     /// # Errors

@@ -153,8 +153,10 @@ impl<'h> Found<'h> {
 
     /// Whether the objects around the records are as the rule says; they may be cut, and show what they have.
     pub(crate) fn pages_fit(&self, rule: &Rule, given: bool) -> bool {
-        // What is behind the bytes at hand is looked for there when the caller gave the format.
-        if given && self.pages.iter().any(|page| page.cut) {
+        // What is behind the bytes at hand is looked for there when the caller gave the format. A first one that others
+        // follow is no such document, but a line that is broken.
+        let is_line = matches!(self.pages.as_slice(), [first, _, ..] if first.cut);
+        if given && !is_line && self.pages.iter().any(|page| page.cut) {
             return true;
         }
         self.pages.iter().all(|page| rule.allows(|key| page.has(key)))

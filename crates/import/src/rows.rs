@@ -145,8 +145,12 @@ impl RowReader {
             if !record.bytes.is_empty() {
                 target.outcome.counts.records += 1;
                 let known = text.and_then(|t| t.get(at..at + record.bytes.len()));
-                if let Err((by, reason)) = self.record(record, known, columns, row, chunk, target)? {
-                    target.refuse(1, inside(record.place, by), reason, Raw::Lines(raw, CRLF))?;
+                match self.record(record, known, columns, row, chunk, target)? {
+                    Ok(()) => {}
+                    Err(_) if target.gone.contains_field(&mut self.splitter, record.bytes, uid_column(columns)) => {
+                        *target.outcome.skipped.entry(OF_GONE).or_default() += 1;
+                    }
+                    Err((by, reason)) => target.refuse(1, inside(record.place, by), reason, Raw::Lines(raw, CRLF))?,
                 }
             }
             line += newlines(raw);
@@ -182,6 +186,10 @@ impl RowReader {
     fn flush<S: Sink>(&mut self, chunk: &Chunk, row: &mut RowBuf, target: &mut Target<'_, S>) -> Result<(), Failed> {
         self.group.flush(chunk, row, target)
     }
+}
+
+fn uid_column(columns: &[Column]) -> usize {
+    columns.iter().position(|column| *column == Column::Uid).unwrap_or(usize::MAX)
 }
 
 /// Splits a row without quotes.

@@ -16,6 +16,9 @@ use crate::scan::newlines;
 use crate::systems::split_user_id;
 use crate::table::{Columns, Source, is_empty_value};
 
+/// What becomes of identities of users that another table says are deleted.
+const OF_DELETED: Verdict = Verdict::Skipped("identities of deleted users");
+
 /// How the rows of one input are read.
 #[derive(Debug)]
 pub(crate) struct TableJob {
@@ -50,6 +53,9 @@ pub(crate) fn read<S: Sink>(
             match mapped {
                 Ok(verdict) => {
                     target.settle(verdict, Mapped { tally, disabled }, row, place, Raw::Lines(raw, b"\r\n"))?;
+                }
+                Err(_) if job.deleted.contains_field(splitter, record, job.columns.uid) => {
+                    target.settle(OF_DELETED, Mapped { tally, disabled }, row, place, Raw::Lines(raw, b"\r\n"))?;
                 }
                 Err((by, reason)) => target.refuse(1, inside(place, by), reason, Raw::Lines(raw, b"\r\n"))?,
             }
@@ -91,7 +97,7 @@ impl TableJob {
             return Ok(DELETED);
         }
         if self.deleted.contains(uid) {
-            return Ok(Verdict::Skipped("identities of deleted users"));
+            return Ok(OF_DELETED);
         }
         // An empty one is refused as too short.
         if !uid.is_empty() && is_empty_value(uid.as_bytes()) {

@@ -16,11 +16,14 @@ pub(super) static SPEC: Spec = Spec {
     system: "FusionAuth",
     uids: &["id"],
     documents: &[
-        Document::new(
-            &["identityProviderLinks[]", "[]", "", "[].identityProviderLinks[]"],
-            link,
-            Rule::new(&["userId", "identityProviderUserId"], &[], &["UID"]),
-        ),
+        Document {
+            links: true,
+            ..Document::new(
+                &["identityProviderLinks[]", "[]", "", "[].identityProviderLinks[]"],
+                link,
+                Rule::new(&["userId", "identityProviderUserId"], &[], &["UID"]),
+            )
+        },
         Document {
             total: Some("total"),
             next: &["nextResults"],

@@ -61,6 +61,7 @@ pub(super) static SEARCH: Spec = Spec {
 
 fn map<'a>(record: &Record<'a>, job: &Job, draft: &mut Draft<'_>) -> Result<Verdict, Bad<'a>> {
     draft.chosen_uid(record, job)?;
+    expect_user(record)?;
     draft.disabled = record.object.is("isActive", false)?;
     let rejected = is_pending(record)?;
     if job.pending || rejected || record.object.is("isRegistered", false)? {
@@ -68,6 +69,17 @@ fn map<'a>(record: &Record<'a>, job: &Job, draft: &mut Draft<'_>) -> Result<Verd
     }
     draft.links(&record.object, "identities", "provider", "providerUID")?;
     Ok(Verdict::User)
+}
+
+/// Refuses changes and operations of our own, which have the members of an account: to read one would bring back who is gone.
+fn expect_user<'a>(record: &Record<'a>) -> Result<(), Bad<'a>> {
+    if let Some(value) = record.object.get("deleted")?.filter(|value| value.raw() == "true") {
+        return Err(Bad { reason: BadRecord::Deleted("\"deleted\":true".to_owned()), near: value.raw() });
+    }
+    match record.object.get("op")? {
+        None => Ok(()),
+        Some(value) => Err(Bad { reason: BadRecord::IsOperation, near: value.raw() }),
+    }
 }
 
 /// What `status` says: of rejects, that they were pending. A user of our own form has no other than ours; what an account

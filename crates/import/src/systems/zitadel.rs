@@ -28,6 +28,7 @@ pub(super) static SPEC: Spec = Spec {
             envelope: Rule::new(&["orgs[]"], &[], &["UID"]),
             may_lack: true,
             gone: GONE,
+            alone: &["user{}", "human{}", "machine{}", "idpId", "providedUserId"],
             ..Document::new(&["orgs[].humanUsers[]"], user, Rule::NONE)
         },
         Document {

@@ -97,7 +97,9 @@ fn rows_bring_back_nobody_who_was_left_out() {
     // Nor do bad ones, which would be mended.
     for rows in [
         "UID,provider,providerUID,deleted\n1,h,a,f\n2,,b,f\n3,h,,f\n3,h,c,t\n",
+        "UID,provider,providerUID\n1,h,a\n2,h,b,more\n2,h\n2,h,\"b\"x\n3\n",
         "user_id,provider,uid\n1,h,a\n2,,b\n3,h,\n",
+        "user_id,provider,uid\n1,h,a\n2,h,b,more\n2,h\n2,h,\"b\"x\n3\n",
     ] {
         for contents in [[ZITADEL[0], rows], [rows, ZITADEL[0]]] {
             let (found, report) = files(&contents).unwrap_or_else(|e| panic!("{e}: {rows}"));
@@ -114,7 +116,10 @@ const SUPABASE: &str = "id,aud,deleted_at\nu1,x,\nu2,x,2024-02-02\n";
 #[test]
 fn who_a_table_of_users_says_is_deleted_is_brought_back_by_no_other_file() {
     let links = r#"{"result":[{"userId":"u1","idpId":"h","providedUserId":"a"},{"userId":"u2","idpId":"h","providedUserId":"b"}]}"#;
-    for parts in ["UID,provider,providerUID\nu1,h,a\nu2,h,b\n", "user_id,provider,uid\nu1,h,a\nu2,h,b\n", links] {
+    let fusion = r#"{"identityProviderLinks":[{"userId":"u1","identityProviderType":"h","identityProviderUserId":"a"},
+        {"userId":"u2","identityProviderType":"h","identityProviderUserId":"b"}]}"#;
+    let rows = ["UID,provider,providerUID\nu1,h,a\nu2,h,b\n", "user_id,provider,uid\nu1,h,a\nu2,h,b\n"];
+    for parts in [rows[0], rows[1], links, fusion] {
         for contents in [[SUPABASE, parts], [parts, SUPABASE]] {
             let (found, report) = files(&contents).unwrap();
             assert_eq!(found, "u1: h a", "{parts}");

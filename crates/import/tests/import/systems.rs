@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use headcount_block::{Identity, Status, User};
 use headcount_import::{ErrorKind, Format, Import, ImportError, Input, Report};
 use headcount_store::Store;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{gzip, load, load_with, store, users};
 
@@ -277,6 +277,8 @@ fn lines_of_anybody_are_of_no_format_that_is_given() {
         r#"{"id":"g1","name":"staff","path":"/staff","subGroups":[]}"#,
         r#"{"id":"r1","name":"admin","composite":false}"#,
         r#"{"error":"not found","id":"7"}"#,
+        r#"{"userId":"u1","providerId":"google","accountId":"1001"}"#,
+        r#"{"userId":"u1","event":"login","user":"ana"}"#,
     ] {
         for format in [Format::Keycloak, Format::Scim, Format::Graph, Format::Zitadel] {
             let error = load(&store(), format, line).map(|r| format!("{line} as {format}: {r:?}"));
@@ -289,6 +291,8 @@ fn lines_of_anybody_are_of_no_format_that_is_given() {
         (Format::Keycloak, r#"{"id":"u1","username":"ana"}"#),
         (Format::Scim, r#"{"id":"u1","userName":"ana"}"#),
         (Format::Scim, r#"{"id":"u1","externalId":"e"}"#),
+        (Format::Zitadel, r#"{"userId":"u1","user":{"userName":"ana"}}"#),
+        (Format::Zitadel, r#"{"userId":"u1","idpId":"h","providedUserId":"a"}"#),
         (Format::Scim, r#"{"id":"u1","schemas":["urn:ietf:params:scim:schemas:core:2.0:User"]}"#),
     ] {
         assert_eq!(load(&store(), format, line).unwrap().users, 1, "{line}");
@@ -350,7 +354,8 @@ fn identities_of(users: &[User]) -> BTreeSet<String> {
 fn every_record_is_read_alone_on_a_line_when_its_format_is_given() {
     for case in CASES.iter().filter(|case| case.files.iter().all(|name| name.ends_with("json"))) {
         let mut read = BTreeSet::new();
-        for record in case.files.iter().flat_map(|name| records_of(name)) {
+        // A UID alone is no mark of anything.
+        for record in case.files.iter().flat_map(|name| records_of(name)).filter(|r| r != &json!({ "userId": "3" })) {
             let store = store();
             let report = load(&store, case.format, format!("{record}\n"))
                 .unwrap_or_else(|e| panic!("{:?}: {e}: {record}", case.files));
