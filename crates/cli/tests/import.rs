@@ -7,12 +7,12 @@ mod common;
 use std::fs::{self, File, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::Stdio;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use common::{Scratch, Small, content};
+use common::{Run, Scratch, Small, content};
 use headcount::{Batch, Options, Store, User};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -375,6 +375,39 @@ fn an_unwritable_place_is_named() {
     assert_eq!(scratch.names(), ["closed", "two"]);
 }
 
+/// A directory that somebody else made for us, in one that we may pass through, and not read.
+#[test]
+fn a_directory_in_one_that_is_closed_takes_a_store_and_a_backup() {
+    let scratch = Scratch::new();
+    scratch.write("two", TWO);
+    for dir in ["vault", "vault/store", "vault/copy"] {
+        fs::create_dir(scratch.path(dir)).unwrap();
+    }
+    // Root may read everywhere: there somebody else does it, with a program that they may run.
+    let (is_root, nobody, program) = (rustix::process::geteuid().is_root(), 65_534, scratch.path("headcount"));
+    if is_root {
+        fs::copy(env!("CARGO_BIN_EXE_headcount"), &program).unwrap();
+        for dir in ["vault/store", "vault/copy"] {
+            std::os::unix::fs::chown(scratch.path(dir), Some(nobody), Some(nobody)).unwrap();
+        }
+        fs::set_permissions(scratch.path("."), Permissions::from_mode(0o755)).unwrap();
+    }
+    let vault = scratch.path("vault");
+    let run = |dir: &str, args: &[&str]| {
+        let mut command = if is_root { Command::new(&program) } else { Command::new(env!("CARGO_BIN_EXE_headcount")) };
+        command.args(args).current_dir(vault.join(dir)).stdin(Stdio::null());
+        if is_root {
+            command.uid(nobody).gid(nobody);
+        }
+        Run::from(command.output().unwrap())
+    };
+    fs::set_permissions(&vault, Permissions::from_mode(0o311)).unwrap();
+    run("store", &["import", ".", "../../two"]).exits(0);
+    run("copy", &["backup", "../store", "."]).exits(0);
+    run("copy", &["get", ".", "a"]).exits(0);
+    fs::set_permissions(&vault, Permissions::from_mode(0o755)).unwrap();
+}
+
 #[test]
 fn a_full_disk_leaves_store_and_files_as_they_were() {
     let scratch = Scratch::new();
@@ -468,7 +501,7 @@ fn rejects_of_a_mapped_document_are_read_by_the_command_that_is_shown() {
 fn a_named_pipe_is_read_and_given_up_at_a_signal() {
     let scratch = Scratch::new();
     let pipe = scratch.path("f");
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     for command in ["import", "put"] {
         // Somebody holds it open and writes nothing.
         let held = fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
@@ -496,6 +529,6 @@ fn a_named_pipe_is_read_and_given_up_at_a_signal() {
     writer.join().unwrap();
     scratch.write("two", TWO);
     let script = format!("{} import t <(cat two; sleep 0.2)", env!("CARGO_BIN_EXE_headcount"));
-    let substituted = std::process::Command::new("bash").args(["-c", &script]).current_dir(scratch.path("")).status();
+    let substituted = Command::new("bash").args(["-c", &script]).current_dir(scratch.path("")).status();
     assert!(substituted.is_err() || substituted.is_ok_and(|status| status.success()));
 }

@@ -60,7 +60,7 @@ impl Snapshot {
         if files::entries(dest)?.iter().any(|path| path.file_name() != Some(files::LOCK.as_ref())) {
             return Err(Error::Exists { path: dest.to_path_buf() });
         }
-        let outcome = self.write_backup(dest, progress);
+        let outcome = self.write_backup(dest, !created, progress);
         if outcome.is_err() {
             // The error that counts is the first one.
             let _ = if created { files::remove_store(dest) } else { files::empty_store(dest) };
@@ -69,7 +69,7 @@ impl Snapshot {
         outcome
     }
 
-    fn write_backup(&self, dest: &Path, progress: &Progress) -> Result<BackupReport> {
+    fn write_backup(&self, dest: &Path, there: bool, progress: &Progress) -> Result<BackupReport> {
         let (version, names) = (&self.0, Names::default());
         progress.set_phase("copying");
         progress.set_total_bytes(version.segments.iter().map(|s| s.bytes()).sum());
@@ -102,7 +102,7 @@ impl Snapshot {
         report.bytes = manifest.segments.iter().map(|s| s.bytes).sum();
         names.sync(dest)?;
         manifest.write(dest, &names)?;
-        files::sync_name(dest)?;
+        files::sync_name_of(dest, there)?;
         Ok(report)
     }
 }

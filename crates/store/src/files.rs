@@ -162,6 +162,15 @@ pub(crate) fn sync_name(path: &Path) -> Result<()> {
     sync_dir(&path.join(".."))
 }
 
+/// As above, for a directory that a store has just been made in. Where the directory was `there` before, whoever made it saw to
+/// its name, and the one around it need not be open to us.
+pub(crate) fn sync_name_of(path: &Path, there: bool) -> Result<()> {
+    match sync_name(path) {
+        Err(Error::Io { source, .. }) if there && source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        other => other,
+    }
+}
+
 /// Makes a file durable that somebody else wrote.
 pub(crate) fn sync_file(path: &Path) -> Result<()> {
     File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::io("fsync", path, e))

@@ -65,10 +65,11 @@ impl Store {
     /// [`Error::Exists`], [`Error::Locked`] while another process makes one there, [`Error::Io`].
     pub fn create(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
         let dir = path.as_ref();
-        match fs::symlink_metadata(dir) {
-            Ok(_) if !is_blank(dir)? => return Err(Error::Exists { path: dir.to_path_buf() }),
-            Ok(_) => {}
-            Err(_) => files::create_dir(dir)?,
+        let there = fs::symlink_metadata(dir).is_ok();
+        if !there {
+            files::create_dir(dir)?;
+        } else if !is_blank(dir)? {
+            return Err(Error::Exists { path: dir.to_path_buf() });
         }
         fault::point("create: looked")?;
         let lock = Lock::exclusive(dir)?;
@@ -78,7 +79,7 @@ impl Store {
         }
         files::ensure_tmp(dir)?;
         Manifest::new(random::id()?, random::id()?, clock::now_ms()).write(dir, &Names::default())?;
-        files::sync_name(dir)?;
+        files::sync_name_of(dir, there)?;
         Self::with(dir, lock, Access::New, options)
     }
 
