@@ -390,6 +390,12 @@ fn tokens_survive_a_restart() {
     let token = token(&start(), &[GRANT, ("client_id", KEY), ("client_secret", SECRET)]);
     assert_eq!(code(start().api.handle(&get("exportUsers", &[("oauth_token", &token)]))), 0);
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    // Another server may be about to put that in the place of the file.
+    let new = dir.path().join("tokens.json.new");
+    std::fs::write(&new, "[]").unwrap();
+    FileTokens::open(&path).unwrap().probe().unwrap();
+    assert_eq!(std::fs::read_to_string(&new).unwrap(), "[]");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "the probe leaves nothing");
     let stored = std::fs::read_to_string(&path).unwrap();
     assert!(!stored.contains(&token) && !stored.contains(SECRET));
     std::fs::write(&path, "not tokens").unwrap();

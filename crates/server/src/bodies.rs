@@ -11,12 +11,14 @@ use hyper::body::{Body, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Limits;
-use crate::connection::MAX_HEAD;
+use crate::connection::{HEADER, MAX_HEAD, MOST_HEADERS};
 
-/// Bytes of all requests whose bodies are under way. One body of the greatest size has room in any case, with its head.
+/// Bytes of all requests whose bodies are under way. One body of the greatest size has room with any head, where it is alone.
 const ROOM: usize = 64 << 20;
-/// Bytes of each that are not counted: what is as short as requests are is not refused because others send large ones.
+/// Bytes of each that are not counted: what is as short as most requests are is not refused because others send large ones.
 pub(crate) const FREE: usize = 4 << 10;
+/// What a head takes at most.
+const LONGEST_HEAD: usize = MAX_HEAD + MOST_HEADERS * HEADER;
 /// Bytes with which a body begins.
 const FIRST: usize = 1 << 10;
 
@@ -118,7 +120,7 @@ impl Received {
 impl Bodies {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
-            room: Arc::new(Semaphore::new(ROOM.max(limits.body_bytes.saturating_add(MAX_HEAD)))),
+            room: Arc::new(Semaphore::new(ROOM.max(limits.body_bytes.saturating_add(LONGEST_HEAD)))),
             longest: limits.body_bytes,
             patience: Duration::from_secs(limits.request_seconds),
         }
@@ -165,7 +167,7 @@ mod tests {
         for body_bytes in [1 << 20, ROOM, 100 << 20] {
             let bodies = Bodies::new(&Limits { body_bytes, ..Limits::default() });
             let room = Arc::clone(&bodies.room);
-            let mut only = Received { bytes: Vec::new(), head: MAX_HEAD, room, share: None };
+            let mut only = Received { bytes: Vec::new(), head: LONGEST_HEAD, room, share: None };
             for sent in 0..body_bytes >> 16 {
                 assert_eq!(only.push(&Bytes::from(vec![7; 1 << 16]), bodies.longest), Ok(()), "{sent} of {body_bytes}");
             }
@@ -182,7 +184,7 @@ mod tests {
             large.push(&piece(100 << 10), bodies.longest).unwrap();
         }
         assert_eq!(large.bytes.len(), 1000 * (100 << 10));
-        let room = (100 << 20) + MAX_HEAD;
+        let room = (100 << 20) + LONGEST_HEAD;
         assert_eq!(bodies.room.available_permits(), room - (large.bytes.capacity() + 1000 - FREE));
         let mut second = received(1000);
         second.push(&piece(2000), bodies.longest).unwrap();

@@ -36,6 +36,10 @@ pub(crate) enum Stage {
 
 /// Longest head of a request: a query may hold what a form may.
 pub(crate) const MAX_HEAD: usize = 64 << 10;
+/// Headers of a request, as hyper takes them by HTTP/1: by HTTP/2 each may be one byte, and is a hundred here.
+pub(crate) const MOST_HEADERS: usize = 100;
+/// Bytes that a header takes besides its text: two strings, and what the allocator adds to each.
+pub(crate) const HEADER: usize = size_of::<(String, String)>() + 2 * 24;
 /// Rendered bytes that wait for the socket: one piece while another is written.
 const WRITE_BUFFER: usize = 512 << 10;
 /// Bytes that the kernel keeps unsent for a client beyond what is on its way: without a bound every client that does not read

@@ -163,7 +163,11 @@ impl Metrics {
         );
         let help = "Requests that write, with their commit";
         registry.register_with_unit("commit", help, Unit::Seconds, this.commits.clone());
-        registry.register("connections_refused", "Connections refused, by reason", this.refused.clone());
+        registry.register(
+            "connections_refused",
+            "Connections refused, and requests before they were looked at, by reason",
+            this.refused.clone(),
+        );
         registry.register("exports_in_flight", "Exports under way", this.under_way.clone());
         registry.register("exports_waiting", "Exports that wait for others to end", this.waiting.clone());
         registry.register("connections", "Connections", this.connections.clone());

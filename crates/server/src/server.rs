@@ -186,7 +186,6 @@ impl Server {
                 }
                 Err(error) => tracing::warn!(path = %nonces.display(), %error, "{UNKEPT}"),
             }
-            // No other server makes files of these names now.
             tokens.probe();
         }
         if let Ok(per_second @ 1..) = u32::try_from(config.limits.requests_per_second) {

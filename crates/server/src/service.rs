@@ -16,6 +16,7 @@ use crate::audit::{Audit, End};
 use crate::bodies::NoBody;
 use crate::body::{Busy, Held, ResponseBody, Stream};
 use crate::clock;
+use crate::connection::{HEADER, MOST_HEADERS};
 use crate::forwarded::{self, Client};
 use crate::shared::Shared;
 use crate::watch::Watch;
@@ -44,11 +45,6 @@ struct Asked {
 
 type HttpResponse = hyper::Response<ResponseBody>;
 
-/// Headers of a request, as hyper takes them by HTTP/1: by HTTP/2 each may be one byte, and is a hundred here.
-const MOST_HEADERS: usize = 100;
-/// Bytes that a header takes besides its text: two strings, and what the allocator adds to each.
-const HEADER: usize = size_of::<(String, String)>() + 2 * 24;
-
 /// All values of a header, joined by commas.
 fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
     let values: Vec<String> =
@@ -76,6 +72,8 @@ impl Connection {
         let busy = Busy::new(Arc::clone(&self.watch));
         let began = Instant::now();
         if request.headers().len() > MOST_HEADERS {
+            self.shared.metrics.refused("headers");
+            tracing::debug!(peer = %self.peer, headers = request.headers().len(), "a request was refused: it has too many headers");
             return Ok(bare(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, busy));
         }
         if let Some(response) = self.probe(&request) {
@@ -266,6 +264,8 @@ impl Connection {
         }
         let Ok(share) = (if unknown { self.shared.bodies.answer(bytes.len()) } else { Ok(None) }) else {
             // Too much is said already to those who may never take it.
+            self.shared.metrics.refused("answers");
+            tracing::debug!(peer = %self.peer, status = response.status, "an answer was not sent: too many are on their way");
             let mut response = bare(StatusCode::SERVICE_UNAVAILABLE, busy);
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("2"));
             return response;
@@ -440,6 +440,8 @@ mod tests {
         assert!(held.iter().all(|response| response.status() == 200));
         let refused = answer(15 << 20, None);
         assert_eq!((refused.status(), refused.body().size_hint().exact()), (StatusCode::SERVICE_UNAVAILABLE, Some(0)));
+        let text = connection.shared.metrics_text(&headcount::method::Sites::default());
+        assert!(text.contains("connections_refused_total{reason=\"answers\"} 1"), "{text}");
         assert_eq!(answer(4 << 10, None).status(), 200, "what is short needs none");
         assert_eq!(answer(15 << 20, Some("3_key")).status(), 200, "nor who is known");
         drop(held);

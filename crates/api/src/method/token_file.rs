@@ -44,14 +44,15 @@ impl FileTokens {
     /// Those of making and removing it. Nothing else depends on it: tokens that are there are found.
     pub fn probe(&self) -> io::Result<()> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (new, _) = self.create()?;
+        // Another server may be writing where no lock keeps it out: its file has another name.
+        let (new, _) = self.create(".probe")?;
         fs::remove_file(new)
     }
 
-    /// The file that is to replace the one that is there, empty.
-    fn create(&self) -> io::Result<(PathBuf, File)> {
+    /// An empty file beside the one that is there, whose name ends in `suffix`.
+    fn create(&self, suffix: &str) -> io::Result<(PathBuf, File)> {
         let mut new = self.path.clone().into_os_string();
-        new.push(".new");
+        new.push(suffix);
         let new = PathBuf::from(new);
         // What a crash left is ours, and may have another mode.
         match fs::remove_file(&new) {
@@ -64,7 +65,7 @@ impl FileTokens {
 
     fn write(&self, table: &Table) -> io::Result<()> {
         let records: Vec<&TokenRecord> = table.0.values().collect();
-        let (new, mut file) = self.create()?;
+        let (new, mut file) = self.create(".new")?;
         file.write_all(&serde_json::to_vec(&records)?)?;
         file.sync_all()?;
         fs::rename(&new, &self.path)?;

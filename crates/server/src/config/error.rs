@@ -80,7 +80,8 @@ pub fn printable(text: &str) -> String {
     for c in text.chars() {
         match c {
             '"' | '\'' | '\\' => shown.push(c),
-            _ => shown.extend(c.escape_debug()),
+            // Behind another character, marks that combine with it are not escaped: in many languages they are letters.
+            _ => shown.extend(format!("x{c}").escape_debug().skip(1)),
         }
     }
     shown
@@ -101,6 +102,7 @@ mod tests {
     #[test]
     fn nothing_reaches_a_terminal_that_it_would_act_on() {
         assert_eq!(printable("plain 'é' \"€\" \\ \u{1b}[2J\n\u{202e}"), r#"plain 'é' "€" \ \u{1b}[2J\n\u{202e}"#);
+        assert_eq!(printable("Zoe\u{308} हिन्दी"), "Zoe\u{308} हिन्दी", "marks that combine are part of names");
     }
 
     #[test]
