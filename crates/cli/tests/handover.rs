@@ -148,6 +148,10 @@ fn pending_users_are_disabled_or_have_no_place() {
     run.says(&["wrote 3 users", "1 pending users are written as disabled, and come back as registered ones"]);
     assert_eq!(scratch.read("k.ndjson").lines().count(), 3);
     assert!(scratch.read("k.ndjson").contains("\"external_id\":\"c\",\"traits\":{},\"state\":\"inactive\""));
+    for (format, said) in [("kratos", "--include-pending writes them too"), ("auth0", "Auth0 knows no pending users")] {
+        let run = scratch.run(&["export", "s", "--format", format, "-o", "r.ndjson"]).exits(0);
+        run.says(&["1 pending users were left out: ", said]);
+    }
     let run = scratch.run(&["export", "s", "--format", "auth0", "--include-pending", "-o", "a.json"]).exits(1);
     run.says(&["no place in Auth0: user \"c\": Auth0 knows no pending users", "1 users were left out: pending"]);
     scratch.run(&["export", "s", "--format", "auth0", "-o", "a.json"]).exits(0);

@@ -300,9 +300,9 @@ fn left_out(snapshot: &Snapshot, told: bool, page: (Option<u64>, Option<&String>
 }
 
 /// How that is said, where there are any.
-fn left_out_text(pending: Option<u64>) -> Option<String> {
+fn left_out_text(pending: Option<u64>, what_then: &str) -> Option<String> {
     let n = pending.filter(|n| *n > 0)?;
-    Some(format!("  {} pending users were left out: --include-pending writes them too", human_count(n)))
+    Some(format!("  {} pending users were left out: {what_then}", human_count(n)))
 }
 
 /// Compressed users are not for reading.
@@ -507,7 +507,7 @@ impl<'s> Report<'s> {
             self.seconds,
             human_count(self.users_per_second),
         );
-        if let Some(pending) = left_out_text(self.pending_left_out) {
+        if let Some(pending) = left_out_text(self.pending_left_out, "--include-pending writes them too") {
             text.push('\n');
             text.push_str(&pending);
         }

@@ -59,6 +59,7 @@ pub(super) fn run(
         .rejects(buffered.as_mut().map(|out| -> &mut dyn Write { out }))
         .progress(&progress);
     let (system, needs) = handover.system();
+    let takes_pending = handover.takes_pending();
     let to = Destination::new(file.map(Path::to_path_buf))
         .compress(compression)
         .threads(args.threads.map(usize::from))
@@ -76,7 +77,7 @@ pub(super) fn run(
     match ended {
         Ok((report, written)) => {
             let whole = report.is_whole();
-            Shown::new(&report, (Some(written), pending), started).show(args, system, ui)?;
+            Shown::new(&report, (Some(written), pending, takes_pending), started).show(args, system, ui)?;
             if !args.json {
                 ui.note(&format!("for {system}: {needs} (docs/IMPORTING.md, \"Back again\")"));
             }
@@ -84,7 +85,7 @@ pub(super) fn run(
         }
         Err(failure) => {
             if let Some(HandoverError::Misfits { report, .. }) = failure.error.downcast_ref() {
-                Shown::new(report, (None, pending), started).show(args, system, ui)?;
+                Shown::new(report, (None, pending, takes_pending), started).show(args, system, ui)?;
             }
             Err(match placed {
                 Some(left) => hint_of_placed(failure, left),
@@ -125,6 +126,8 @@ struct Shown<'r> {
     written: Option<Written>,
     /// Pending users that were not asked for, where that is known.
     pending_left_out: Option<u64>,
+    /// Whether the system would have them.
+    takes_pending: bool,
     rate: Rate,
 }
 
@@ -147,10 +150,10 @@ struct Summary<'r> {
 impl<'r> Shown<'r> {
     fn new(
         report: &'r HandoverReport,
-        (written, pending_left_out): (Option<Written>, Option<u64>),
+        (written, pending_left_out, takes_pending): (Option<Written>, Option<u64>, bool),
         started: Instant,
     ) -> Self {
-        Self { report, written, pending_left_out, rate: Rate::of(report.users, started) }
+        Self { report, written, pending_left_out, takes_pending, rate: Rate::of(report.users, started) }
     }
 
     fn show(&self, args: &Args, system: &str, ui: &Ui) -> Result<(), Failure> {
@@ -179,7 +182,9 @@ impl<'r> Shown<'r> {
         }
         if let Some(written) = self.written {
             self.note_written(written, system, ui);
-            if let Some(pending) = left_out_text(self.pending_left_out) {
+            let known = "--include-pending writes them too".to_owned();
+            let what_then = if self.takes_pending { known } else { format!("{system} knows no pending users") };
+            if let Some(pending) = left_out_text(self.pending_left_out, &what_then) {
                 ui.note(&pending);
             }
         }
