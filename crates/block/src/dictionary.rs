@@ -198,18 +198,18 @@ mod tests {
     #[test]
     fn it_has_the_frequent_names_first_and_comes_back_from_its_bytes() {
         let mut builder = DictionaryBuilder::new();
-        for (name, n) in [("b", 1), ("rare", 1), ("often", 2), ("often", 3)] {
+        for (name, n) in [("c", 1), ("b", 1), ("rare", 1), ("often", 2), ("often", 3)] {
             builder.add(name.as_bytes(), n).unwrap();
         }
         let mut other = DictionaryBuilder::new();
-        other.add(b"b", 1).unwrap();
+        other.add(b"rare", 1).unwrap();
         builder.merge(&other).unwrap();
         let dict = builder.finish().unwrap();
-        assert_eq!(dict.encode(), b"\x05often\x01b\x04rare");
+        assert_eq!(dict.encode(), b"\x05often\x04rare\x01b\x01c");
         let read = Dictionary::decode(&dict.encode()).unwrap();
-        assert!(read.names().eq([&b"often"[..], b"b", b"rare"]));
-        assert!((0..3).all(|id| read.id_of(read.name(id).unwrap()) == Some(id)));
-        assert_eq!((read.id_of(b"none"), read.name(3)), (None, None));
+        assert!(read.names().eq([&b"often"[..], b"rare", b"b", b"c"]));
+        assert!((0..4).all(|id| read.id_of(read.name(id).unwrap()) == Some(id)));
+        assert_eq!((read.id_of(b"none"), read.name(4)), (None, None));
         let cut = Dictionary::decode(b"\x01b\x04rar").unwrap_err();
         assert_eq!((cut.what, cut.offset, cut.expected, cut.found), ("provider dictionary", 2, 4, 3));
         let none = Dictionary::decode(b"").unwrap();

@@ -1,4 +1,5 @@
 use super::*;
+use crate::header::EXCEPTION_LEN;
 use crate::{DictionaryBuilder, Error, Piece, RowBuf, Span, User};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -20,9 +21,11 @@ fn build(users: &BTreeMap<String, User>, dict: &Dictionary) -> (Vec<u8>, Built) 
     for (i, user) in users.values().enumerate() {
         builder.push(&row.encode(user).unwrap().into(), dict, i as u64 % 3).unwrap();
         assert_eq!((builder.users(), builder.is_empty()), (i + 1, false));
+        assert_eq!(builder.last_uid(), user.uid.as_bytes());
     }
     let mut out = vec![9; 64];
     let built = builder.finish(ID, &mut out);
+    assert!(builder.is_empty() && builder.last_uid().is_empty());
     (out.split_off(64), built)
 }
 
@@ -452,4 +455,35 @@ fn places_outside_the_block_are_told() {
     let entry = Block::parse(&whole, &dict).unwrap().ctl_fault("an entry", 0);
     assert_eq!((entry.offset, entry.expected, entry.found), (sections.control, 1, 0x01_01_01));
     assert_eq!(Block::parse(&whole, &dict).unwrap().ctl_fault("an entry", 1).offset, sections.control + 3);
+}
+
+/// What is right row by row, and wrong all the same.
+#[test]
+fn what_only_a_verification_sees_is_told_by_its_name() {
+    let uid = |i: usize| format!("u{i:03}{}", if [1, 3].contains(&i) { "\"" } else { "" });
+    let users: BTreeMap<String, User> =
+        (0..2 * ROWS_PER_GROUP + 3).map(|i| (uid(i), User::new(uid(i)).with_identity("site", "77"))).collect();
+    let dict = dictionary(&users);
+    let (whole, _) = build(&users, &dict);
+    let header = Block::parse(&whole, &dict).unwrap().header;
+    let sections = header.sections();
+    let verify = |change: &dyn Fn(&mut [u8])| {
+        let mut bytes = whole.clone();
+        change(&mut bytes);
+        Block::parse(&bytes, &dict).unwrap().verify_rows(None).err().map(|fault| fault.what)
+    };
+    assert_eq!(verify(&|_| {}), None);
+    let restart = sections.restarts + RESTART_LEN;
+    assert_eq!(verify(&|bytes| bytes[restart + 4] ^= 1), Some("restart point"));
+    assert_eq!(verify(&|bytes| bytes[restart + 3] ^= 0x80), Some("restart point"), "the mark of exceptions");
+    let last = sections.control + (header.entries - 1) * ENTRY_LEN;
+    assert_eq!(verify(&|bytes| bytes[last + 2] -= 1), Some("unused control entries or text"));
+    // Both wide rows are as long, and each is found where its exception says: but the second one comes first.
+    let half = header.wide_len / 2;
+    let swap = |bytes: &mut [u8]| {
+        bytes[sections.wide..sections.wide + 2 * half].rotate_left(half);
+        let [first, second] = [0, 1].map(|i| sections.exceptions + i * EXCEPTION_LEN + 12);
+        (0..4).for_each(|i| bytes.swap(first + i, second + i));
+    };
+    assert_eq!(verify(&swap), Some("exception order"));
 }
