@@ -46,7 +46,7 @@ pub(crate) const EXCEPTION_LEN: usize = 16;
 pub(crate) const ALIGN: usize = 64;
 const FILE_AT: usize = 8;
 const NUMBER_AT: usize = 24;
-const HEADER_SUM_AT: usize = 240;
+pub(crate) const HEADER_SUM_AT: usize = 240;
 const BODY_SUM_AT: usize = 232;
 const SUMS_AT: usize = 72;
 

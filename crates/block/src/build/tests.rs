@@ -1,5 +1,5 @@
 use super::*;
-use crate::header::EXCEPTION_LEN;
+use crate::header::{EXCEPTION_LEN, HEADER_SUM_AT};
 use crate::{DictionaryBuilder, Error, Piece, RowBuf, Span, User};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -423,6 +423,14 @@ fn headers_are_checked_by_themselves() {
     Block::parse(&bytes, &dict).unwrap().verify_header(ID).unwrap();
     let elsewhere = BlockId { number: ID.number + 1, ..ID };
     assert!(Block::parse(&bytes, &dict).unwrap().verify_header(elsewhere).is_err());
+    // Of another file, of whose id the low half is told; and bytes behind the checksum.
+    let other = BlockId { file: ID.file ^ 1 << 100 ^ 2, ..ID };
+    let fault = Block::parse(&bytes, &dict).unwrap().verify_header(other).unwrap_err();
+    assert_eq!((fault.expected, fault.found), (0x1122_3344_5566_778a, 0x1122_3344_5566_7788));
+    bytes[HEADER_SUM_AT + 8] = 1;
+    let fault = Block::parse(&bytes, &dict).unwrap().verify_header(ID).unwrap_err();
+    assert_eq!((fault.what, fault.offset), ("block header padding", HEADER_SUM_AT + 8));
+    bytes[HEADER_SUM_AT + 8] = 0;
     // A sum in it.
     bytes[80] ^= 1;
     assert!(Block::parse(&bytes, &dict).unwrap().verify_header(ID).is_err());
