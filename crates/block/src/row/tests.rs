@@ -9,6 +9,11 @@ fn a_row_reads_back() {
     let mut buf = RowBuf::new();
     let row = buf.encode(&user()).unwrap();
     assert_eq!(row.identity_count(), 2);
+    let mut identities = row.identities();
+    for left in [2, 1, 0] {
+        assert_eq!(identities.size_hint(), (left, Some(left)));
+        assert_eq!(identities.next().is_some(), left > 0);
+    }
     let bytes = row.as_bytes().to_vec();
     assert_eq!(RowRef::parse(&bytes).unwrap().to_user().unwrap(), user());
     let mut longer = bytes.clone();
