@@ -95,3 +95,21 @@ fn text_to_escape_is_seen() {
     assert!(!buf.encode(&user()).unwrap().is_plain());
     assert!(buf.encode(&User::new("u1").with_identity("a", "1")).unwrap().is_plain());
 }
+
+/// Nothing of a row is left out of its length, and the longest one reads back.
+#[test]
+fn a_row_may_be_as_long_as_the_limit_says() {
+    let mut buf = RowBuf::new();
+    (0..4001).for_each(|i| assert!(buf.push_identity("p", &format!("{i:0258}")).unwrap()));
+    for longer in [0, 1] {
+        let uid = "u".repeat(309 + longer);
+        buf.set_uid(&uid).unwrap();
+        match buf.finish() {
+            Ok(row) => assert_eq!((longer, row.as_bytes().len()), (0, limits::USER_MAX)),
+            Err(error) => {
+                let too_long = LimitError::UserTooLong { max: limits::USER_MAX, found: limits::USER_MAX + 1 };
+                assert_eq!((longer, error), (1, too_long));
+            }
+        }
+    }
+}
