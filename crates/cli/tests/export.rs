@@ -58,7 +58,7 @@ fn pending_users_that_are_left_out_are_counted() {
     scratch.run(&[&["generate", "--users", "2000", "-o", "u.ndjson"], &mix[..]].concat()).exits(0);
     scratch.run(&["import", "s", "u.ndjson"]).exits(0);
     let pending = scratch.run(&["stats", "s", "--json"]).exits(0).json()["pending"].clone();
-    for more in [&["-o", "f"][..], &[], &["--format", "auth0"], &["--format", "firebase", "-o", "f"]] {
+    for more in [&["-o", "f"][..], &[], &["--format", "keycloak"], &["--format", "firebase", "-o", "f"]] {
         scratch.run(&[&["export", "s"], more].concat()).exits(0).says(&[&format!("  {pending}{TEXT}")]);
         let run = scratch.run(&[&["export", "s", "--include-pending"], more].concat());
         assert!(!run.err.contains(TEXT), "{}", run.err);
